@@ -1,0 +1,266 @@
+"""Every setting, its type and its range. `config.toml` at the top level lists them all with their defaults.
+
+Frozen: a running server never changes its mind. Where the values come from, and in which order, is `settings_sources.py`.
+"""
+
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Literal
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+PLACEHOLDERS = ("changeme", "change-me", "change_me", "placeholder", "insecure", "replace-me", "your-secret")
+"""What example files put where a secret belongs."""
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+class Table(BaseModel):
+    """One table of config.toml: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class ServerSettings(Table):
+    """`[server]`"""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65_535)
+    public_url: str = ""
+    trusted_proxies: tuple[str, ...] = ()
+    max_body_bytes: int = Field(1_048_576, ge=1_024, le=67_108_864)
+    keep_alive_seconds: int = Field(75, ge=1, le=3_600)
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_url_is_an_origin(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return value.rstrip("/")
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _split_proxies(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            ip_network(network, strict=False)
+        return value
+
+
+class HstsSettings(Table):
+    """`[security.hsts]`"""
+
+    max_age_seconds: int = Field(0, ge=0, le=63_072_000)
+
+
+class CookieSettings(Table):
+    """`[security.cookie]`"""
+
+    secure: Literal["auto", "always", "never"] = "auto"
+
+
+class SecuritySettings(Table):
+    """`[security.*]`"""
+
+    hsts: HstsSettings = HstsSettings()
+    cookie: CookieSettings = CookieSettings()
+
+
+class SessionSettings(Table):
+    """`[session]`"""
+
+    idle_seconds: int = Field(28_800, ge=1, le=2_592_000)
+    absolute_seconds: int = Field(604_800, ge=1, le=31_536_000)
+    max_sessions: int = Field(5, ge=1, le=100)
+
+    @model_validator(mode="after")
+    def _idle_within_absolute(self) -> "SessionSettings":
+        if self.idle_seconds > self.absolute_seconds:
+            raise ValueError("idle_seconds must not exceed absolute_seconds")
+        return self
+
+
+class AuthSettings(Table):
+    """`[auth]`"""
+
+    signup: bool = False
+    password_min_length: int = Field(8, ge=8, le=128)
+    argon2_time_cost: int = Field(3, ge=1, le=20)
+    argon2_memory_kib: int = Field(65_536, ge=8, le=4_194_304)
+    argon2_parallelism: int = Field(1, ge=1, le=64)
+    argon2_threads: int = Field(2, ge=1, le=64)
+
+
+class DatabaseSettings(Table):
+    """`[database]`"""
+
+    url: SecretStr = SecretStr("")
+    pool_min: int = Field(2, ge=1, le=100)
+    pool_max: int = Field(10, ge=1, le=500)
+    connect_timeout_seconds: Seconds = 10.0
+    statement_timeout_seconds: Seconds = 10.0
+    statement_cache_size: int = Field(100, ge=0, le=10_000)
+    embedded_start_seconds: Seconds = 30.0
+
+    @field_validator("url")
+    @classmethod
+    def _url_is_postgres(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not value.get_secret_value().startswith(("postgres://", "postgresql://")):
+            raise ValueError("must start with postgres:// or postgresql://")
+        return value
+
+    @model_validator(mode="after")
+    def _pool_range(self) -> "DatabaseSettings":
+        if self.pool_min > self.pool_max:
+            raise ValueError("pool_min must not exceed pool_max")
+        return self
+
+
+class PersistenceSettings(Table):
+    """`[sse.persistence]`"""
+
+    max_events_per_user: int = Field(10_000, ge=1, le=10_000_000)
+
+
+class SseSettings(Table):
+    """`[sse]`"""
+
+    heartbeat_seconds: float = Field(15.0, gt=0, le=50)
+    flush_ms: int = Field(25, ge=0, le=250)
+    ring_events: int = Field(1_024, ge=1, le=1_000_000)
+    ring_bytes: int = Field(1_048_576, ge=1_024, le=1_073_741_824)
+    outbox_bytes: int = Field(262_144, ge=1_024, le=67_108_864)
+    persist_deadline_seconds: Seconds = 30.0
+    send_timeout_seconds: Seconds = 30.0
+    max_lifetime_seconds: Seconds = 600.0
+    max_streams_per_user: int = Field(16, ge=1, le=10_000)
+    session_poll_seconds: Seconds = 30.0
+    heal_seconds: Seconds = 2.0
+    drain_seconds: float = Field(10.0, ge=0, le=300)
+    persistence: PersistenceSettings = PersistenceSettings()
+
+
+class DemoSettings(Table):
+    """`[assistant.demo]`"""
+
+    enabled: bool = True
+    tokens_per_second: float = Field(50.0, ge=0, le=1_000_000)
+
+
+class LlamaCppSettings(Table):
+    """`[assistant.llama_cpp]`"""
+
+    enabled: bool = True
+    model_file: str = ""
+    context_tokens: int = Field(4_096, ge=0, le=1_048_576)
+    slots: int = Field(4, ge=1, le=64)
+    gpu_layers: int = Field(-1, ge=-1, le=10_000)
+
+
+class ProviderSettings(Table):
+    """`[[assistant.providers]]`"""
+
+    kind: Literal["ollama", "openai"]
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
+    base_url: str = Field(pattern=r"^https?://")
+    api_key: SecretStr = SecretStr("")
+    models: tuple[str, ...] = ()
+    connect_timeout_seconds: Seconds = 5.0
+    first_token_timeout_seconds: Seconds = 120.0
+    idle_timeout_seconds: Seconds = 60.0
+
+
+class AssistantSettings(Table):
+    """`[assistant]`"""
+
+    default_model: str = ""
+    system_prompt: str = Field("", max_length=20_000)
+    max_concurrency: int = Field(8, ge=1, le=1_000)
+    prompt_characters: int = Field(24_000, ge=1_000, le=10_000_000)
+    max_reply_bytes: int = Field(1_048_576, ge=1_024, le=67_108_864)
+    deadline_seconds: Seconds = 600.0
+    lease_seconds: float = Field(15.0, ge=2, le=600)
+    lease_heartbeat_seconds: float = Field(5.0, ge=0.5, le=300)
+    shutdown_grace_seconds: float = Field(20.0, ge=0, le=600)
+    demo: DemoSettings = DemoSettings()
+    llama_cpp: LlamaCppSettings = LlamaCppSettings()
+    providers: tuple[ProviderSettings, ...] = ()
+    ollama_base_url: str = "http://127.0.0.1:11434"
+    openai_base_url: str = ""
+    openai_api_key: SecretStr = SecretStr("")
+
+    @model_validator(mode="after")
+    def _heartbeat_within_lease(self) -> "AssistantSettings":
+        if self.lease_heartbeat_seconds * 2 > self.lease_seconds:
+            raise ValueError("lease_heartbeat_seconds must be at most half of lease_seconds")
+        names = [provider.name for provider in self.providers]
+        if len(set(names)) != len(names) or {"demo", "llama_cpp"} & set(names):
+            raise ValueError("providers need distinct names other than 'demo' and 'llama_cpp'")
+        return self
+
+
+class LoggingSettings(Table):
+    """`[logging]`"""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "text", "json"] = "auto"
+
+    @field_validator("level", "format", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+
+class MetricsSettings(Table):
+    """`[metrics]`"""
+
+    token: SecretStr = SecretStr("")
+
+
+def _default_data_dir() -> Path:
+    return Path(platformdirs.user_data_dir("rustygpt", appauthor=False))
+
+
+class Settings(Table):
+    """The whole configuration, frozen. Parts of the program receive their own table, never this."""
+
+    profile: Literal["dev", "prod"] = "dev"
+    data_dir: Path = Field(default_factory=_default_data_dir)
+    secret_key: SecretStr = SecretStr("")
+    admin_email: str = ""
+    admin_password: SecretStr = SecretStr("")
+    admin_name: str = ""
+    server: ServerSettings = ServerSettings()
+    security: SecuritySettings = SecuritySettings()
+    session: SessionSettings = SessionSettings()
+    auth: AuthSettings = AuthSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    sse: SseSettings = SseSettings()
+    assistant: AssistantSettings = AssistantSettings()
+    logging: LoggingSettings = LoggingSettings()
+    metrics: MetricsSettings = MetricsSettings()
+
+    @field_validator("secret_key")
+    @classmethod
+    def _secret_is_long(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and len(value.get_secret_value()) < 32:
+            raise ValueError("must have at least 32 characters")
+        return value
+
+    @model_validator(mode="after")
+    def _no_placeholder_secrets_in_production(self) -> "Settings":
+        if self.profile != "prod":
+            return self
+        for key, secret in (
+            ("secret_key", self.secret_key),
+            ("admin_password", self.admin_password),
+            ("metrics.token", self.metrics.token),
+        ):
+            if any(word in secret.get_secret_value().lower() for word in PLACEHOLDERS):
+                raise ValueError(f"{key} still holds a placeholder; profile = \"prod\" needs a secret of your own")
+        return self
