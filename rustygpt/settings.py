@@ -262,5 +262,5 @@ class Settings(Table):
             ("metrics.token", self.metrics.token),
         ):
             if any(word in secret.get_secret_value().lower() for word in PLACEHOLDERS):
-                raise ValueError(f"{key} still holds a placeholder; profile = \"prod\" needs a secret of your own")
+                raise ValueError(f'{key} still holds a placeholder; profile = "prod" needs a secret of your own')
         return self

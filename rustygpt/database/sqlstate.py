@@ -1,0 +1,32 @@
+"""What a PostgreSQL error means to a caller: SQLSTATE class RG carries our stable code in DETAIL, the rest is ours to judge."""
+
+import asyncpg
+
+from rustygpt import errors
+
+RETRYABLE = frozenset({"40001", "40P01"})
+"""serialization_failure and deadlock_detected: the transaction left no trace, so it may run again."""
+
+_BY_CODE: dict[str, type[errors.DomainError]] = {
+    leaf.code: leaf for leaf in errors.DomainError.__subclasses__()
+}
+
+# Connection trouble and overload: 08 connection, 53 resources, 57P0x shutdown, 57014 statement timeout, 55P03 lock timeout.
+_AWAY_CLASSES = ("08", "53", "57P0", "57014", "55P03")
+
+
+def is_database_away(error: BaseException) -> bool:
+    """Say whether the call failed because the database could not be reached or was too busy: its outcome is unknown."""
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "").startswith(_AWAY_CLASSES)
+    return isinstance(error, (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError))
+
+
+def domain_error(error: BaseException) -> errors.DomainError | None:
+    """Translate, or return None for an error that is a defect of ours."""
+    if isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith("RG"):
+        leaf = _BY_CODE.get(error.detail or "")
+        return leaf(str(error.args[0])) if leaf else None
+    if is_database_away(error):
+        return errors.Unavailable("The database cannot be reached right now.", retry_after_seconds=2)
+    return None

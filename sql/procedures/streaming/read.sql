@@ -1,0 +1,177 @@
+-- A row of the log as readers get it.
+-- Columns: position, prev (the position before it in the same conversation, 0 for the first), conversation_id,
+-- audience_user_id (null: all members), type, root_id, parent_id, message_id, idx and content (message.delta only), payload
+-- (everything else), created_at.
+
+-- stream_head: where the log ends. Returns one row; positions below first_position have been pruned.
+create or replace function rustygpt_api.stream_head()
+returns table (epoch text, "position" bigint, first_position bigint)
+language sql stable security definer set search_path = rustygpt, pg_temp as $$
+  select h.epoch, h.position, h.first_position from event_head h
+$$;
+
+-- read_events: the log after p_after, all conversations, at most p_limit rows in order.
+create or replace function rustygpt_api.read_events(p_after bigint, p_limit integer)
+returns table (
+  "position" bigint, prev bigint, conversation_id uuid, audience_user_id uuid, type text, root_id uuid, parent_id uuid,
+  message_id uuid, idx integer, content text, payload jsonb, created_at timestamptz
+)
+language sql stable security definer set search_path = rustygpt, pg_temp as $$
+  select e.position, e.prev, e.conversation_id, e.audience_user_id, e.type, e.root_id, e.parent_id, e.message_id, e.idx, e.content,
+         e.payload, e.created_at
+  from event_log e where e.position > p_after order by e.position limit p_limit
+$$;
+
+-- read_conversation_events: one conversation's log in (p_after, p_upto], at most p_limit rows in order, personal events included:
+-- who reads for a person filters by audience. Who may read was settled by open_conversation_stream.
+create or replace function rustygpt_api.read_conversation_events(
+  p_conversation uuid, p_after bigint, p_upto bigint, p_limit integer
+) returns table (
+  "position" bigint, prev bigint, conversation_id uuid, audience_user_id uuid, type text, root_id uuid, parent_id uuid,
+  message_id uuid, idx integer, content text, payload jsonb, created_at timestamptz
+)
+language sql stable security definer set search_path = rustygpt, pg_temp as $$
+  select e.position, e.prev, e.conversation_id, e.audience_user_id, e.type, e.root_id, e.parent_id, e.message_id, e.idx, e.content,
+         e.payload, e.created_at
+  from event_log e
+  where e.conversation_id = p_conversation and e.position > p_after and e.position <= p_upto
+  order by e.position limit p_limit
+$$;
+
+-- read_user_events: what p_user may see of the log in (p_after, p_upto], at most p_limit rows in order: each conversation between
+-- joining and leaving, both included, and the user's personal events.
+create or replace function rustygpt_api.read_user_events(p_user uuid, p_after bigint, p_upto bigint, p_limit integer)
+returns table (
+  "position" bigint, prev bigint, conversation_id uuid, audience_user_id uuid, type text, root_id uuid, parent_id uuid,
+  message_id uuid, idx integer, content text, payload jsonb, created_at timestamptz
+)
+language sql stable security definer set search_path = rustygpt, pg_temp as $$
+  select e.position, e.prev, e.conversation_id, e.audience_user_id, e.type, e.root_id, e.parent_id, e.message_id, e.idx, e.content,
+         e.payload, e.created_at
+  from (
+    select l.* from membership_spans s
+    join stream_heads h on h.stream_id = s.conversation_id and h.position > p_after
+    cross join lateral (
+      select e.* from event_log e
+      where e.conversation_id = s.conversation_id
+        and e.position > greatest(p_after, s.from_position - 1)
+        and e.position <= least(p_upto, coalesce(s.to_position, p_upto))
+        and e.audience_user_id is null
+      order by e.position limit p_limit
+    ) l
+    where s.user_id = p_user and coalesce(s.to_position, p_upto) > p_after
+    union all
+    (select e.* from event_log e
+     where e.audience_user_id = p_user and e.position > p_after and e.position <= p_upto
+     order by e.position limit p_limit)
+  ) e
+  order by e.position limit p_limit
+$$;
+
+-- position_at: the last position before a time, so that reading on starts with the first event at or after it.
+-- Positions are dense and their times never fall, so this is a binary search over the primary key: some twenty look-ups.
+create or replace function rustygpt.position_at(p_at timestamptz) returns bigint
+language plpgsql stable as $$
+declare
+  v_low bigint;
+  v_high bigint;
+  v_middle bigint;
+  v_middle_at timestamptz;
+begin
+  select h.first_position, h.position + 1 into v_low, v_high from rustygpt.event_head h;
+  while v_low < v_high loop
+    v_middle := (v_low + v_high) / 2;
+    select e.created_at into v_middle_at from rustygpt.event_log e where e.position = v_middle;
+    if v_middle_at < p_at then
+      v_low := v_middle + 1;
+    else
+      v_high := v_middle;
+    end if;
+  end loop;
+  return v_low - 1;
+end
+$$;
+
+-- resolve_cursor: from which position a reader starts, and whether that leaves a hole.
+-- p_epoch and p_after: the client's cursor, null without one. p_since: the alternative, a time.
+-- p_backlog: how many events lie after a position; p_max_backlog: how many may be replayed.
+-- gap_reason: null, unknown_cursor (other epoch, or a position of the future), history_pruned or backfill_limit. With a gap, start
+-- is the position after the hole (the head) and gap_from where the hole begins.
+create or replace function rustygpt.resolve_cursor(
+  p_epoch text, p_after bigint, p_since timestamptz,
+  out epoch text, out head bigint, out start bigint, out gap_reason text, out gap_from bigint
+)
+language plpgsql stable as $$
+declare
+  v_first bigint;
+begin
+  select h.epoch, h.position, h.first_position into epoch, head, v_first from rustygpt.event_head h;
+  if p_since is not null then
+    start := rustygpt.position_at(p_since);
+    if v_first > 1 and start < v_first and p_since < (select e.created_at from rustygpt.event_log e where e.position = v_first) then
+      gap_reason := 'history_pruned';
+      gap_from := 0;
+    end if;
+  elsif p_after is null then
+    start := head;
+  elsif p_epoch is distinct from epoch or p_after > head then
+    gap_reason := 'unknown_cursor';
+    gap_from := 0;
+  elsif p_after < v_first - 1 then
+    gap_reason := 'history_pruned';
+    gap_from := p_after;
+  else
+    start := p_after;
+  end if;
+  if gap_reason is not null then
+    start := head;
+  end if;
+end
+$$;
+
+-- open_conversation_stream: the gate of one conversation's stream, and where it starts. See rustygpt.resolve_cursor.
+-- p_max_backlog: events. Raises RG404 RGP.NOT_FOUND.
+create or replace function rustygpt_api.open_conversation_stream(
+  p_actor uuid, p_conversation uuid, p_epoch text, p_after bigint, p_since timestamptz, p_max_backlog integer
+) returns table (epoch text, head bigint, start bigint, gap_reason text, gap_from bigint)
+language plpgsql stable security definer set search_path = rustygpt, pg_temp as $$
+#variable_conflict use_column
+declare
+  v record;
+begin
+  perform require_member(p_actor, p_conversation, 'viewer');
+  select * into v from resolve_cursor(p_epoch, p_after, p_since);
+  if v.gap_reason is null and v.start < v.head and (
+    select count(*) from (
+      select from event_log e where e.conversation_id = p_conversation and e.position > v.start limit p_max_backlog + 1
+    ) backlog
+  ) > p_max_backlog then
+    return query select v.epoch, v.head, v.head, 'backfill_limit', v.start;
+  else
+    return query select v.epoch, v.head, v.start, v.gap_reason, v.gap_from;
+  end if;
+end
+$$;
+
+-- open_user_stream: where a user's own stream starts, and the conversations that the user is in at `head`.
+-- p_max_backlog: events. See rustygpt.resolve_cursor.
+create or replace function rustygpt_api.open_user_stream(
+  p_actor uuid, p_epoch text, p_after bigint, p_since timestamptz, p_max_backlog integer
+) returns table (epoch text, head bigint, start bigint, gap_reason text, gap_from bigint, conversations uuid[])
+language plpgsql stable security definer set search_path = rustygpt, pg_temp as $$
+#variable_conflict use_column
+declare
+  v record;
+  v_conversations uuid[];
+begin
+  select * into v from resolve_cursor(p_epoch, p_after, p_since);
+  select coalesce(array_agg(m.conversation_id), '{}') into v_conversations from members m where m.user_id = p_actor;
+  if v.gap_reason is null and v.start < v.head and (
+    select count(*) from rustygpt_api.read_user_events(p_actor, v.start, v.head, p_max_backlog + 1)
+  ) > p_max_backlog then
+    return query select v.epoch, v.head, v.head, 'backfill_limit', v.start, v_conversations;
+  else
+    return query select v.epoch, v.head, v.start, v.gap_reason, v.gap_from, v_conversations;
+  end if;
+end
+$$;
