@@ -4,6 +4,8 @@ Migrations run once and never change; procedures run again when their file chang
 its own transaction with its ledger row, so that several processes may start at once and a kill leaves whole scripts only.
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +20,12 @@ log = structlog.get_logger(__name__)
 
 _LOCK = 0x52475054  # "RGPT"
 _LOCK_SECONDS = 60
+
+_CHECK_BODIES = """
+select case l.lanname when 'sql' then fmgr_sql_validator(p.oid) else plpgsql_validator(p.oid) end
+from pg_proc p join pg_language l on l.oid = p.prolang
+where p.pronamespace in ('rustygpt'::regnamespace, 'rustygpt_api'::regnamespace) and l.lanname in ('sql', 'plpgsql')
+"""
 
 
 class SchemaError(Exception):
@@ -72,6 +80,9 @@ async def migrate(dsn: str, scripts: Sequence[Script] | None = None, *, connect_
         for script in applied:
             await _apply(connection, script)
         if applied:
+            async with connection.transaction():
+                await connection.execute("set local search_path = rustygpt, pg_temp")
+                await connection.execute(_CHECK_BODIES)
             await connection.execute("select rustygpt.grant_access()")
         epoch = await connection.fetchval("select rustygpt.check_epoch()")
         return MigrationReport(tuple(applied), time.monotonic() - started, epoch)
@@ -124,6 +135,8 @@ def _refuse(found: SchemaStatus) -> None:
 async def _apply(connection: asyncpg.Connection[asyncpg.Record], script: Script) -> None:
     started = time.monotonic()
     async with connection.transaction():
+        # Functions may call functions of later files, so their bodies are checked when all are there.
+        await connection.execute("set local check_function_bodies = off")
         await connection.execute(script.text)
         await connection.execute(
             """insert into rustygpt.schema_ledger (path, kind, checksum, app_version) values ($1, $2, $3, $4)

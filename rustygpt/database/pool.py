@@ -1,5 +1,7 @@
 """The pool of connections. Each runs as role rustygpt_app, which owns nothing: a direct SELECT on a table is refused (42501)."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Sequence
 from typing import Any, override

@@ -58,3 +58,9 @@ language sql as $$
   update rustygpt.idempotency_keys set answer = p_answer
   where user_id = p_actor and scope = p_scope and key = p_key
 $$;
+
+-- cursor_now: where the log ends in the caller's snapshot, as the pair that clients resume from.
+create or replace function rustygpt.cursor_now() returns text
+language sql stable as $$
+  select h.epoch || '-' || h.position from rustygpt.event_head h
+$$;

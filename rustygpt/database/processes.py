@@ -1,0 +1,163 @@
+"""PostgreSQL's programs run unprivileged, with their working folder inside the cluster, and never outlive us.
+
+As root they run as another user, who may be unable to search the folders above the cluster (`/root` is 0700). The working
+folder is entered before the user changes, and `/proc/self/cwd` then names the cluster without a walk from `/`: so no
+permission of any folder has to change. PR_SET_PDEATHSIG is set after the user changed, which would clear it.
+"""
+
+import ctypes
+import os
+import pwd
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _CLONE_NEWUSER = 1, 4, 0x1000_0000
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_SHOWN_LINES = 6
+
+REMEDIES = (
+    ("No space left on device", "Free some disk space, or choose another folder with RUSTYGPT_DATA_DIR."),
+    ("Disk quota exceeded", "Free some disk space, or choose another folder with RUSTYGPT_DATA_DIR."),
+    ("Read-only file system", "Choose a writable folder with RUSTYGPT_DATA_DIR."),
+    ("Permission denied", "Choose a folder of your own with RUSTYGPT_DATA_DIR, or set DATABASE_URL."),
+    ("could not look up effective user ID", "Give this user id an entry in /etc/passwd, or set DATABASE_URL."),
+)
+
+
+class EmbeddedPostgresError(Exception):
+    """The private PostgreSQL cannot serve. The message says why and what to do; it is shown to the operator as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The unprivileged user who owns the cluster when we are root."""
+
+    uid: int
+    gid: int
+
+
+def choose_account(*owned: Path) -> Account | None:
+    """Whom PostgreSQL runs as: None for ourselves; as root the first owner of `owned` who is not root, else `rustygpt` or `nobody`."""
+    if os.geteuid() != 0:
+        return None
+    for path in owned:
+        if path.exists() and (status := path.stat()).st_uid != 0:
+            return Account(status.st_uid, status.st_gid)
+    for name in ("rustygpt", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        if entry.pw_uid != 0:
+            return Account(entry.pw_uid, entry.pw_gid)
+    return Account(65_534, 65_534)
+
+
+def folder_as_seen_inside(folder: Path, account: Account | None) -> str:
+    """The name of `folder` for a program that works in it and runs as `account`."""
+    return "/proc/self/cwd" if account is not None and sys.platform == "linux" else str(folder)
+
+
+def explain(what: str, output: str) -> EmbeddedPostgresError:
+    """Build the error for a program that failed: the last lines of its output and the remedy that fits them."""
+    lines = [line.rstrip() for line in output.splitlines() if line.strip()][-_SHOWN_LINES:]
+    remedy = next((remedy for sign, remedy in REMEDIES if sign in output), "Set DATABASE_URL to use a PostgreSQL of your own.")
+    return EmbeddedPostgresError("\n".join([f"{what}:", *(f"  {line}" for line in lines), remedy]))
+
+
+def run_tool(
+    arguments: list[str], *, folder: Path, account: Account | None, timeout_seconds: float, text: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end in `folder` as `account`, with `text` on its standard input.
+
+    The result holds stdout and stderr together. Raises EmbeddedPostgresError past the timeout, OSError when it cannot be run.
+    """
+    process = _popen(
+        arguments, folder, account, _before_tool(account), stdin=subprocess.PIPE, output=subprocess.PIPE
+    )
+    with process:
+        try:
+            output, _ = process.communicate(text.encode(), timeout=max(timeout_seconds, 0.1))
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            raise EmbeddedPostgresError(
+                f"{Path(arguments[0]).name} did not end in time. Raise database.embedded_start_seconds."
+            ) from error
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(arguments, process.returncode, output.decode(errors="replace"))
+
+
+def spawn(arguments: list[str], *, folder: Path, account: Account | None, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start the server in `folder` as `account`, output to `log`; it gets SIGINT (fast shutdown) when the calling thread ends."""
+    return _popen(arguments, folder, account, _die_with_parent(signal.SIGINT), stdin=subprocess.DEVNULL, output=log)
+
+
+def _popen(
+    arguments: list[str],
+    folder: Path,
+    account: Account | None,
+    before: Callable[[], None] | None,
+    *,
+    stdin: int,
+    output: IO[bytes] | int,
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        arguments,
+        cwd=folder,
+        env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+        stdin=stdin,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        user=account.uid if account else None,
+        group=account.gid if account else None,
+        extra_groups=[] if account else None,
+        # A session of its own: Ctrl-C in the terminal is for us, who stop the server last.
+        start_new_session=True,
+        preexec_fn=before,
+    )
+
+
+def _die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
+    if sys.platform != "linux":
+        return None
+    parent = os.getpid()
+
+    def before() -> None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return before
+
+
+def _before_tool(account: Account | None) -> Callable[[], None] | None:
+    """Tools are killed with us. initdb wants its user in /etc/passwd: a user without a name (`docker run --user 12345`) borrows `nobody`'s."""
+    die = _die_with_parent(signal.SIGKILL)
+    uid, gid = (account.uid, account.gid) if account else (os.geteuid(), os.getegid())
+    if die is None or _has_name(uid):
+        return die
+
+    def before() -> None:
+        _LIBC.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+        if _LIBC.unshare(_CLONE_NEWUSER) == 0:
+            for name, line in (("setgroups", b"deny"), ("uid_map", b"65534 %d 1" % uid), ("gid_map", b"65534 %d 1" % gid)):
+                with open(f"/proc/self/{name}", "wb", buffering=0) as file:
+                    file.write(line)
+        die()
+
+    return before
+
+
+def _has_name(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True

@@ -1,0 +1,213 @@
+-- claim_generation: take the queued generation whose asker has the fewest running, the oldest first among equals.
+-- p_owner: this process. p_lease_seconds, p_deadline_seconds: from now, by the database's clock.
+-- Returns one row or none. Two claims never get the same one (skip locked).
+create or replace function rustygpt_api.claim_generation(
+  p_owner text, p_lease_seconds double precision, p_deadline_seconds double precision
+) returns table (
+  message_id uuid, conversation_id uuid, root_id uuid, parent_id uuid, requested_by uuid, requested_model text, fence bigint,
+  queue_seconds double precision
+)
+language plpgsql security definer set search_path = rustygpt, pg_temp as $$
+#variable_conflict use_column
+declare
+  v_id uuid;
+begin
+  select g.message_id into v_id
+  from generations g
+  where g.state = 'queued'
+  order by (select count(*) from generations r where r.requested_by = g.requested_by and r.state = 'running'), g.created_at
+  limit 1
+  for no key update of g skip locked;
+  return query
+    update generations g
+    set state = 'running', owner = p_owner, fence = g.fence + 1, started_at = clock_timestamp(),
+        lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds),
+        deadline_at = clock_timestamp() + make_interval(secs => p_deadline_seconds)
+    from messages m
+    where g.message_id = v_id and m.id = g.message_id
+    returning g.message_id, g.conversation_id, m.root_id, m.parent_id, g.requested_by, g.requested_model, g.fence,
+              extract(epoch from g.started_at - g.created_at)::double precision;
+end
+$$;
+
+-- read_prompt: what a generation answers: its message's ancestors, newest first, walking parents upward until p_characters are
+-- gathered (the newest is given whatever its length). Deleted messages are left out.
+-- speaker is the person's display name, null for the assistant.
+create or replace function rustygpt_api.read_prompt(p_message uuid, p_characters integer)
+returns table (role text, speaker text, content text)
+language sql stable security definer set search_path = rustygpt, pg_temp as $$
+  with recursive path as (
+    select p.*, 1 as step, 0 as before
+    from messages m join messages p on p.id = m.parent_id
+    where m.id = p_message
+    union all
+    select p.*, path.step + 1, path.before + char_length(path.content)
+    from path join messages p on p.id = path.parent_id
+    where path.before + char_length(path.content) + char_length(p.content) <= p_characters
+  )
+  select path.role, u.display_name, path.content
+  from path left join users u on u.id = path.author_id
+  where path.deleted_at is null and path.content <> ''
+  order by path.step
+$$;
+
+-- read_generation_setting: what frames a generation's prompt.
+create or replace function rustygpt_api.read_generation_setting(p_message uuid)
+returns table (system_prompt text, title text, member_count integer)
+language sql stable security definer set search_path = rustygpt, pg_temp as $$
+  select c.system_prompt, c.title, c.member_count
+  from generations g join conversations c on c.id = g.conversation_id where g.message_id = p_message
+$$;
+
+-- name_model: record which provider and model answer. False when the fence is lost.
+create or replace function rustygpt_api.name_model(p_message uuid, p_fence bigint, p_provider text, p_model text) returns boolean
+language plpgsql security definer set search_path = rustygpt, pg_temp as $$
+begin
+  update generations g set provider = p_provider, model = p_model
+  where g.message_id = p_message and g.fence = p_fence and g.state = 'running';
+  return found;
+end
+$$;
+
+-- renew_leases: keep the running generations of a process for p_lease_seconds more. The arrays run in parallel.
+-- Returns a row for each in any order: is_lost when it ended or has another fence, is_cancelled when somebody asked for a stop.
+create or replace function rustygpt_api.renew_leases(p_messages uuid[], p_fences bigint[], p_lease_seconds double precision)
+returns table (message_id uuid, is_lost boolean, is_cancelled boolean)
+language plpgsql security definer set search_path = rustygpt, pg_temp as $$
+#variable_conflict use_column
+begin
+  perform from generations g where g.message_id = any (p_messages) order by g.message_id for no key update;
+  update generations g set lease_until = clock_timestamp() + make_interval(secs => p_lease_seconds)
+  from unnest(p_messages, p_fences) as d (message_id, fence)
+  where g.message_id = d.message_id and g.fence = d.fence and g.state = 'running';
+  return query
+    select d.message_id, g.state is distinct from 'running' or g.fence <> d.fence, g.cancel_requested_at is not null
+    from unnest(p_messages, p_fences) as d (message_id, fence)
+    left join generations g on g.message_id = d.message_id;
+end
+$$;
+
+-- end_generation: close a generation whose row the caller has locked: final text, usage, events. Returns the last position.
+-- p_state: done, length, cancelled, timeout, error or interrupted. p_error_code and p_error_message: null unless it failed.
+-- Emits message.done, then error where there is one, then thread.activity. Locks thread, event_head.
+create or replace function rustygpt.end_generation(
+  p_message uuid, p_state text, p_prompt_tokens integer, p_completion_tokens integer, p_error_code text, p_error_message text
+) returns bigint
+language plpgsql as $$
+declare
+  v_generation rustygpt.generations;
+  v_root uuid;
+begin
+  update rustygpt.messages set content = rustygpt.reply_text(p_message) where id = p_message returning root_id into v_root;
+  update rustygpt.threads set last_activity_at = clock_timestamp() where root_id = v_root;
+  update rustygpt.generations
+  set state = p_state, finished_at = clock_timestamp(), fence = fence + case when p_state = 'interrupted' then 1 else 0 end,
+      prompt_tokens = p_prompt_tokens, completion_tokens = p_completion_tokens,
+      error_code = p_error_code, error_message = p_error_message
+  where message_id = p_message returning * into v_generation;
+  perform rustygpt.append_event(v_generation.conversation_id, null, 'message.done', v_root, p_message, jsonb_build_object(
+    'message_id', p_message, 'root_id', v_root, 'finish_reason', rustygpt.finish_reason(p_state),
+    'usage', rustygpt.usage_json(p_prompt_tokens, p_completion_tokens), 'chunks', v_generation.next_idx,
+    'model', coalesce(v_generation.model, v_generation.requested_model)));
+  if p_error_code is not null then
+    perform rustygpt.append_event(v_generation.conversation_id, null, 'error', v_root, p_message,
+      jsonb_build_object('code', p_error_code, 'message', p_error_message, 'message_id', p_message));
+  end if;
+  return rustygpt.tell_thread_activity(v_root);
+end
+$$;
+
+-- lock_generation: the generation's row, taken after its conversation's, as the lock order wants.
+create or replace function rustygpt.lock_generation(p_message uuid) returns rustygpt.generations
+language plpgsql as $$
+declare
+  v_generation rustygpt.generations;
+begin
+  perform from rustygpt.conversations c
+  where c.id = (select g.conversation_id from rustygpt.generations g where g.message_id = p_message)
+  for no key update;
+  perform from rustygpt.threads t
+  where t.root_id = (select m.root_id from rustygpt.messages m where m.id = p_message)
+  for no key update;
+  select * into v_generation from rustygpt.generations g where g.message_id = p_message for no key update;
+  return v_generation;
+end
+$$;
+
+-- finish_generation: the owner's last word. p_state: done, length, cancelled, timeout or error. The text is what the chunks say.
+-- Returns status finished (also when this very call was made before) or refused (fence lost), and the
+-- position to announce. Locks conversation, thread, generation, event_head. Emits message.done, error, thread.activity.
+create or replace function rustygpt_api.finish_generation(
+  p_message uuid, p_fence bigint, p_state text, p_prompt_tokens integer, p_completion_tokens integer,
+  p_error_code text, p_error_message text
+) returns table (status text, "position" bigint)
+language plpgsql security definer set search_path = rustygpt, pg_temp as $$
+#variable_conflict use_column
+declare
+  v_generation generations := lock_generation(p_message);
+begin
+  if v_generation.fence = p_fence and v_generation.state = 'running' then
+    return query select 'finished', end_generation(
+      p_message, p_state, p_prompt_tokens, p_completion_tokens, p_error_code, p_error_message);
+  else
+    return query select case when v_generation.fence = p_fence then 'finished' else 'refused' end,
+                        (select h.position from event_head h);
+  end if;
+end
+$$;
+
+-- cancel_generation: stop a reply, whoever runs it, from its queueing on. Twice is once.
+-- Returns the message's status as it is now, whether its runner must still be told, and the position to announce (null when nothing
+-- was written). Raises RG404 RGP.NOT_FOUND, RG403 RGP.RBAC.FORBIDDEN (viewers). Locks and emits as finish_generation.
+create or replace function rustygpt_api.cancel_generation(p_actor uuid, p_message uuid)
+returns table (status text, is_running boolean, "position" bigint)
+language plpgsql security definer set search_path = rustygpt, pg_temp as $$
+#variable_conflict use_column
+declare
+  v_generation generations;
+  v_position bigint;
+begin
+  perform require_member(p_actor, (select m.conversation_id from messages m where m.id = p_message), 'member');
+  v_generation := lock_generation(p_message);
+  if v_generation.message_id is null then
+    perform fail('RG409', 'RGP.CONFLICT', 'This message is not a reply of the assistant.');
+  end if;
+  if v_generation.state = 'queued' or (v_generation.state = 'running' and v_generation.lease_until < clock_timestamp()) then
+    update generations g set cancel_requested_at = coalesce(g.cancel_requested_at, clock_timestamp()), fence = g.fence + 1
+    where g.message_id = p_message;
+    v_position := end_generation(p_message, 'cancelled', null, null, null, null);
+  elsif v_generation.state = 'running' then
+    update generations g set cancel_requested_at = coalesce(g.cancel_requested_at, clock_timestamp()) where g.message_id = p_message;
+  end if;
+  select g.* into v_generation from generations g where g.message_id = p_message;
+  return query select message_status(v_generation), v_generation.state = 'running', v_position;
+end
+$$;
+
+-- reap_generations: close generations whose owner is gone, keeping their partial text.
+-- p_owner_is_alone: true at boot of a process that holds the database for itself: then every running one is orphaned; else only
+-- those whose lease has run out. p_limit: how many at most. Returns a row for each, with the position to announce.
+-- Emits message.done (error), error generation_interrupted, thread.activity.
+create or replace function rustygpt_api.reap_generations(p_owner_is_alone boolean, p_limit integer)
+returns table (message_id uuid, "position" bigint)
+language plpgsql security definer set search_path = rustygpt, pg_temp as $$
+#variable_conflict use_column
+declare
+  v_id uuid;
+  v_generation generations;
+begin
+  for v_id in
+    select g.message_id from generations g
+    where g.state = 'running' and (p_owner_is_alone or g.lease_until < clock_timestamp())
+    order by g.message_id limit p_limit
+  loop
+    v_generation := lock_generation(v_id);
+    if v_generation.state = 'running' and (p_owner_is_alone or v_generation.lease_until < clock_timestamp()) then
+      message_id := v_id;
+      position := end_generation(v_id, 'interrupted', null, null, 'generation_interrupted',
+        'The server stopped while this was being written. What had been said is kept.');
+      return next;
+    end if;
+  end loop;
+end
+$$;

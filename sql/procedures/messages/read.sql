@@ -1,0 +1,139 @@
+-- list_messages: a conversation's messages, newest first, with the stream's position from the same snapshot.
+-- p_before: the seq of the last item of the page before, null for the newest. p_limit: 1 to 201. Raises RG404 RGP.NOT_FOUND.
+-- Returns one row: items (an array of messages), their seqs, and stream_cursor.
+create or replace function rustygpt_api.list_messages(p_actor uuid, p_conversation uuid, p_before bigint, p_limit integer)
+returns table (items jsonb, seqs bigint[], stream_cursor text)
+language plpgsql stable security definer set search_path = rustygpt, pg_temp as $$
+#variable_conflict use_column
+begin
+  perform require_member(p_actor, p_conversation, 'viewer');
+  return query
+    select coalesce(jsonb_agg(message_json(m::messages) order by m.seq desc), '[]'),
+           coalesce(array_agg(m.seq order by m.seq desc), '{}'), cursor_now()
+    from (
+      select x.* from messages x
+      where x.conversation_id = p_conversation and (p_before is null or x.seq < p_before)
+      order by x.seq desc limit p_limit
+    ) m;
+end
+$$;
+
+-- list_threads: a conversation's threads by last activity, with the actor's unread count.
+-- p_before_at, p_before_root: the last item of the page before. Returns one row: items, their sort keys, stream_cursor.
+-- Raises RG404 RGP.NOT_FOUND.
+create or replace function rustygpt_api.list_threads(
+  p_actor uuid, p_conversation uuid, p_before_at timestamptz, p_before_root uuid, p_limit integer
+) returns table (items jsonb, ats timestamptz[], roots uuid[], stream_cursor text)
+language plpgsql stable security definer set search_path = rustygpt, pg_temp as $$
+#variable_conflict use_column
+begin
+  perform require_member(p_actor, p_conversation, 'viewer');
+  return query
+    select coalesce(jsonb_agg(
+             thread_json(t::threads)
+             || jsonb_build_object('unread', greatest(t.last_ordinal - coalesce(r.ordinal, 0), 0))
+             order by t.last_activity_at desc, t.root_id desc), '[]'),
+           coalesce(array_agg(t.last_activity_at order by t.last_activity_at desc, t.root_id desc), '{}'),
+           coalesce(array_agg(t.root_id order by t.last_activity_at desc, t.root_id desc), '{}'),
+           cursor_now()
+    from (
+      select x.* from threads x
+      where x.conversation_id = p_conversation
+        and (p_before_at is null or (x.last_activity_at, x.root_id) < (p_before_at, p_before_root))
+      order by x.last_activity_at desc, x.root_id desc limit p_limit
+    ) t
+    left join read_marks r on r.root_id = t.root_id and r.user_id = p_actor;
+end
+$$;
+
+-- read_tree: a thread's messages by ordinal. p_after and p_before: exclusive bounds, null for none; p_newest_first: which end of
+-- the range a page is cut from (items come in ordinal order all the same when false, newest first when true).
+-- Returns one row: conversation_id, items, their ordinals, stream_cursor, one snapshot. Raises RG404 RGP.NOT_FOUND.
+create or replace function rustygpt_api.read_tree(
+  p_actor uuid, p_root uuid, p_after integer, p_before integer, p_newest_first boolean, p_limit integer
+) returns table (conversation_id uuid, items jsonb, ordinals integer[], stream_cursor text)
+language plpgsql stable security definer set search_path = rustygpt, pg_temp as $$
+#variable_conflict use_column
+declare
+  v_conversation uuid;
+begin
+  select t.conversation_id into v_conversation from threads t where t.root_id = p_root;
+  perform require_member(p_actor, v_conversation, 'viewer');
+  return query
+    select v_conversation,
+           coalesce(jsonb_agg(message_json(m::messages) order by case when p_newest_first then -m.ordinal else m.ordinal end), '[]'),
+           coalesce(array_agg(m.ordinal order by case when p_newest_first then -m.ordinal else m.ordinal end), '{}'),
+           cursor_now()
+    from (
+      select x.* from messages x
+      where x.root_id = p_root and (p_after is null or x.ordinal > p_after) and (p_before is null or x.ordinal < p_before)
+      order by case when p_newest_first then -x.ordinal else x.ordinal end limit p_limit
+    ) m;
+end
+$$;
+
+-- ordinal_of: a message's place in a thread, for ?around=. Raises RG404 RGP.NOT_FOUND.
+create or replace function rustygpt_api.ordinal_of(p_actor uuid, p_root uuid, p_message uuid) returns integer
+language plpgsql stable security definer set search_path = rustygpt, pg_temp as $$
+declare
+  v_message messages;
+begin
+  select m.* into v_message from messages m where m.id = p_message and m.root_id = p_root;
+  perform require_member(p_actor, v_message.conversation_id, 'viewer');
+  return v_message.ordinal;
+end
+$$;
+
+-- get_message: one message with the stream's position. Raises RG404 RGP.NOT_FOUND.
+create or replace function rustygpt_api.get_message(p_actor uuid, p_message uuid) returns table (message jsonb, stream_cursor text)
+language plpgsql stable security definer set search_path = rustygpt, pg_temp as $$
+#variable_conflict use_column
+declare
+  v_message messages;
+begin
+  select m.* into v_message from messages m where m.id = p_message;
+  perform require_member(p_actor, v_message.conversation_id, 'viewer');
+  return query select message_json(v_message), cursor_now();
+end
+$$;
+
+-- list_chunks: a reply's stored deltas from chunk p_from on, in order. p_limit: 1 to 1001. Raises RG404 RGP.NOT_FOUND.
+create or replace function rustygpt_api.list_chunks(p_actor uuid, p_message uuid, p_from integer, p_limit integer)
+returns table (idx integer, content text, created_at timestamptz)
+language plpgsql stable security definer set search_path = rustygpt, pg_temp as $$
+#variable_conflict use_column
+begin
+  perform require_member(p_actor, (select m.conversation_id from messages m where m.id = p_message), 'viewer');
+  return query
+    select e.idx, e.content, e.created_at from event_log e
+    where e.message_id = p_message and e.type = 'message.delta' and e.idx >= p_from
+    order by e.idx limit p_limit;
+end
+$$;
+
+-- mark_read: move the actor's watermark in a thread forward to p_ordinal, or to p_message's ordinal (one is given); never back.
+-- Returns root_id, the unread count left, the mark and the position to announce (null when nothing changed).
+-- Raises RG404 RGP.NOT_FOUND. Emits unread.update to the actor alone.
+create or replace function rustygpt_api.mark_read(p_actor uuid, p_root uuid, p_ordinal integer, p_message uuid)
+returns table (root_id uuid, unread integer, read_ordinal integer, "position" bigint)
+language plpgsql security definer set search_path = rustygpt, pg_temp as $$
+#variable_conflict use_column
+declare
+  v_thread threads;
+  v_mark integer := p_ordinal;
+  v_moved boolean;
+begin
+  select t.* into v_thread from threads t where t.root_id = p_root;
+  perform require_member(p_actor, v_thread.conversation_id, 'viewer');
+  if p_message is not null then
+    v_mark := rustygpt_api.ordinal_of(p_actor, p_root, p_message);
+  end if;
+  insert into read_marks as r (user_id, root_id, ordinal) values (p_actor, p_root, least(v_mark, v_thread.last_ordinal))
+  on conflict (user_id, root_id) do update set ordinal = excluded.ordinal where excluded.ordinal > r.ordinal;
+  v_moved := found;
+  select r.ordinal into v_mark from read_marks r where r.user_id = p_actor and r.root_id = p_root;
+  return query select p_root, greatest(v_thread.last_ordinal - v_mark, 0), v_mark, case when v_moved then append_event(
+    v_thread.conversation_id, p_actor, 'unread.update', p_root, null, jsonb_build_object(
+      'root_id', p_root, 'unread', greatest(v_thread.last_ordinal - v_mark, 0), 'read_ordinal', v_mark)) end;
+end
+$$;

@@ -1,0 +1,65 @@
+-- message_status: what a message's state is called on the wire.
+create or replace function rustygpt.message_status(p_generation rustygpt.generations) returns text
+language sql immutable as $$
+  select case
+    when p_generation.message_id is null or p_generation.state in ('done', 'length') then 'complete'
+    when p_generation.state in ('queued', 'running') then case when p_generation.next_idx > 0 then 'streaming' else 'queued' end
+    when p_generation.state in ('cancelled', 'interrupted') then p_generation.state
+    else 'error'
+  end
+$$;
+
+-- finish_reason: the wire's word for how a generation ended, null while it has not.
+create or replace function rustygpt.finish_reason(p_state text) returns text
+language sql immutable as $$
+  select case p_state
+    when 'done' then 'stop' when 'length' then 'length' when 'cancelled' then 'cancelled' when 'timeout' then 'timeout'
+    when 'error' then 'error' when 'interrupted' then 'error'
+  end
+$$;
+
+-- reply_text: what a generation has said so far: its deltas in order. The log is the only place where it is.
+create or replace function rustygpt.reply_text(p_message uuid) returns text
+language sql stable as $$
+  select coalesce(string_agg(e.content, '' order by e.idx), '')
+  from rustygpt.event_log e where e.message_id = p_message and e.type = 'message.delta'
+$$;
+
+-- usage_json: token counts, or null when the provider gave none.
+create or replace function rustygpt.usage_json(p_prompt integer, p_completion integer) returns jsonb
+language sql immutable as $$
+  select case when p_prompt is not null then jsonb_build_object(
+    'prompt_tokens', p_prompt, 'completion_tokens', p_completion, 'total_tokens', p_prompt + p_completion) end
+$$;
+
+-- message_json: a message as in every list and in message.created, so that a snapshot and the events agree to the letter.
+create or replace function rustygpt.message_json(p_message rustygpt.messages) returns jsonb
+language sql stable as $$
+  select jsonb_build_object(
+    'id', p_message.id, 'conversation_id', p_message.conversation_id, 'root_id', p_message.root_id,
+    'parent_id', p_message.parent_id, 'ordinal', p_message.ordinal, 'depth', p_message.depth,
+    'author', rustygpt.person_json(p_message.author_id), 'role', p_message.role,
+    'content', case
+      when p_message.deleted_at is not null then ''
+      when g.state in ('queued', 'running') then rustygpt.reply_text(p_message.id)
+      else p_message.content end,
+    'status', rustygpt.message_status(g), 'finish_reason', rustygpt.finish_reason(g.state),
+    'usage', rustygpt.usage_json(g.prompt_tokens, g.completion_tokens),
+    'next_idx', coalesce(g.next_idx, 0), 'model', coalesce(g.model, g.requested_model),
+    'error', case when g.error_code is not null
+      then jsonb_build_object('code', g.error_code, 'message', g.error_message) end,
+    'created_at', rustygpt.rfc3339(p_message.created_at), 'edited_at', rustygpt.rfc3339(p_message.edited_at),
+    'deleted_at', rustygpt.rfc3339(p_message.deleted_at))
+  from (select) one left join rustygpt.generations g on g.message_id = p_message.id
+$$;
+
+-- thread_json: a thread as in the list of threads, without the reader's own unread count.
+create or replace function rustygpt.thread_json(p_thread rustygpt.threads) returns jsonb
+language sql stable as $$
+  select jsonb_build_object(
+    'root_id', p_thread.root_id, 'root_excerpt', case when m.deleted_at is null then left(m.content, 200) else '' end,
+    'root_author', rustygpt.person_json(m.author_id), 'created_at', rustygpt.rfc3339(p_thread.created_at),
+    'last_activity_at', rustygpt.rfc3339(p_thread.last_activity_at), 'message_count', p_thread.message_count,
+    'participant_count', (select count(*) from rustygpt.thread_participants t where t.root_id = p_thread.root_id))
+  from rustygpt.messages m where m.id = p_thread.root_id
+$$;
