@@ -1,25 +1,21 @@
 """Every setting, its type and its range. `config.toml` at the top level lists them all with their defaults.
 
 Frozen: a running server never changes its mind. Where the values come from, and in which order, is `settings_sources.py`.
+No message of this module repeats a value: it may be a secret.
 """
 
+import re
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from rustygpt.settings_table import HttpUrl, Seconds, Table
 
 PLACEHOLDERS = ("changeme", "change-me", "change_me", "placeholder", "insecure", "replace-me", "your-secret")
 """What example files put where a secret belongs."""
-
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-
-
-class Table(BaseModel):
-    """One table of config.toml: frozen, and unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 class ServerSettings(Table):
@@ -27,28 +23,19 @@ class ServerSettings(Table):
 
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65_535)
-    public_url: str = ""
+    public_url: HttpUrl = ""
     trusted_proxies: tuple[str, ...] = ()
     max_body_bytes: int = Field(1_048_576, ge=1_024, le=67_108_864)
     keep_alive_seconds: int = Field(75, ge=1, le=3_600)
 
-    @field_validator("public_url")
-    @classmethod
-    def _public_url_is_an_origin(cls, value: str) -> str:
-        if value and not value.startswith(("http://", "https://")):
-            raise ValueError("must start with http:// or https://")
-        return value.rstrip("/")
-
-    @field_validator("trusted_proxies", mode="before")
-    @classmethod
-    def _split_proxies(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
     @field_validator("trusted_proxies")
     @classmethod
     def _proxies_are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for network in value:
-            ip_network(network, strict=False)
+        try:
+            for network in value:
+                ip_network(network, strict=False)
+        except ValueError:
+            raise ValueError("must be IP addresses or networks such as 10.0.0.0/8") from None
         return value
 
 
@@ -81,7 +68,7 @@ class SessionSettings(Table):
     @model_validator(mode="after")
     def _idle_within_absolute(self) -> "SessionSettings":
         if self.idle_seconds > self.absolute_seconds:
-            raise ValueError("idle_seconds must not exceed absolute_seconds")
+            raise ValueError(f"idle_seconds ({self.idle_seconds}) must not exceed absolute_seconds ({self.absolute_seconds})")
         return self
 
 
@@ -117,7 +104,7 @@ class DatabaseSettings(Table):
     @model_validator(mode="after")
     def _pool_range(self) -> "DatabaseSettings":
         if self.pool_min > self.pool_max:
-            raise ValueError("pool_min must not exceed pool_max")
+            raise ValueError(f"pool_min ({self.pool_min}) must not exceed pool_max ({self.pool_max})")
         return self
 
 
@@ -166,13 +153,20 @@ class ProviderSettings(Table):
     """`[[assistant.providers]]`"""
 
     kind: Literal["ollama", "openai"]
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
-    base_url: str = Field(pattern=r"^https?://")
+    name: str
+    base_url: Annotated[HttpUrl, Field(min_length=1)]
     api_key: SecretStr = SecretStr("")
     models: tuple[str, ...] = ()
     connect_timeout_seconds: Seconds = 5.0
     first_token_timeout_seconds: Seconds = 120.0
     idle_timeout_seconds: Seconds = 60.0
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_plain(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", value):
+            raise ValueError("must have 1 to 32 characters of a-z, 0-9, _ and -, and begin with a letter or digit")
+        return value
 
 
 class AssistantSettings(Table):
@@ -190,14 +184,22 @@ class AssistantSettings(Table):
     demo: DemoSettings = DemoSettings()
     llama_cpp: LlamaCppSettings = LlamaCppSettings()
     providers: tuple[ProviderSettings, ...] = ()
-    ollama_base_url: str = "http://127.0.0.1:11434"
-    openai_base_url: str = ""
+    ollama_base_url: HttpUrl = "http://127.0.0.1:11434"
+    openai_base_url: HttpUrl = ""
     openai_api_key: SecretStr = SecretStr("")
+
+    @field_validator("ollama_base_url")
+    @classmethod
+    def _root_not_api(cls, value: str) -> str:
+        return value.removesuffix("/api")  # OLLAMA_API_BASE_URL is often written with it
 
     @model_validator(mode="after")
     def _heartbeat_within_lease(self) -> "AssistantSettings":
         if self.lease_heartbeat_seconds * 2 > self.lease_seconds:
-            raise ValueError("lease_heartbeat_seconds must be at most half of lease_seconds")
+            limit = self.lease_seconds / 2
+            raise ValueError(
+                f"lease_heartbeat_seconds ({self.lease_heartbeat_seconds}) must be at most half of lease_seconds ({limit})"
+            )
         names = [provider.name for provider in self.providers]
         if len(set(names)) != len(names) or {"demo", "llama_cpp"} & set(names):
             raise ValueError("providers need distinct names other than 'demo' and 'llama_cpp'")
@@ -245,22 +247,35 @@ class Settings(Table):
     logging: LoggingSettings = LoggingSettings()
     metrics: MetricsSettings = MetricsSettings()
 
+    @field_validator("data_dir", mode="before")
+    @classmethod
+    def _empty_means_the_user_data_folder(cls, value: object) -> object:
+        return _default_data_dir() if value == "" else value
+
+    @field_validator("data_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
     @field_validator("secret_key")
     @classmethod
     def _secret_is_long(cls, value: SecretStr) -> SecretStr:
-        if value.get_secret_value() and len(value.get_secret_value()) < 32:
+        if 0 < len(value.get_secret_value()) < 32:
             raise ValueError("must have at least 32 characters")
         return value
 
     @model_validator(mode="after")
+    def _administrator_is_complete(self) -> "Settings":
+        if bool(self.admin_email) != bool(self.admin_password.get_secret_value()):
+            raise ValueError("admin_email and admin_password must be set together")
+        if 0 < len(self.admin_password.get_secret_value()) < self.auth.password_min_length:
+            raise ValueError(f"admin_password must have at least {self.auth.password_min_length} characters")
+        return self
+
+    @model_validator(mode="after")
     def _no_placeholder_secrets_in_production(self) -> "Settings":
-        if self.profile != "prod":
-            return self
-        for key, secret in (
-            ("secret_key", self.secret_key),
-            ("admin_password", self.admin_password),
-            ("metrics.token", self.metrics.token),
-        ):
-            if any(word in secret.get_secret_value().lower() for word in PLACEHOLDERS):
-                raise ValueError(f'{key} still holds a placeholder; profile = "prod" needs a secret of your own')
+        if self.profile == "prod":
+            for key, secret in self.secrets():
+                if any(word in secret.get_secret_value().lower() for word in PLACEHOLDERS):
+                    raise ValueError(f'{key} still holds a placeholder; profile = "prod" needs a secret of your own')
         return self

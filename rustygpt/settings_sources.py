@@ -1,25 +1,21 @@
 """Where settings come from: command-line flag > RUSTYGPT__SECTION__KEY > well-known environment name > file > default.
 
 The database never overrides any of them. Whatever is unknown, malformed or out of range stops the start with the key, the shape
-of the value and the range, and never prints a secret.
+of the value and the range, and never prints a secret. The origin of each value is kept, for messages and `rustygpt config show`.
 """
 
+import json
 import os
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, override
+from typing import Any
 
 from pydantic import ValidationError
-from pydantic.fields import FieldInfo
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
 
 from rustygpt.settings import Settings
+from rustygpt.settings_problems import describe, find_field, is_list, suggestion
 
 ENV_PREFIX = "RUSTYGPT__"
 CONFIG_FILE_VARIABLE = "RUSTYGPT_CONFIG"
@@ -46,11 +42,28 @@ WELL_KNOWN: Mapping[str, tuple[str, ...]] = {
     "LOG_LEVEL": ("logging", "level"),
     "LOG_FORMAT": ("logging", "format"),
 }
-"""Names that operators know from other software, and the key each one sets."""
+"""Names that operators know from other software, and the key each one sets. Of two for one key the upper one wins."""
 
 
 class SettingsError(Exception):
     """The configuration cannot be used. The message names each key, its value's shape and what is allowed, one a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSettings:
+    """Checked settings, and for each dotted key that some source sets, the name of that source."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """One value that a source gives; `origin` is what a person calls that source."""
+
+    path: tuple[str, ...]
+    value: object
+    origin: str
 
 
 def load_settings(
@@ -59,107 +72,102 @@ def load_settings(
     config_file: Path | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Settings:
+    """Read, merge and check every source; arguments and errors as in `load_settings_with_origins`."""
+    return load_settings_with_origins(flags, config_file=config_file, environ=environ).settings
+
+
+def load_settings_with_origins(
+    flags: Mapping[str, Any] | None = None,
+    *,
+    config_file: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> LoadedSettings:
     """Read, merge and check every source.
 
     *flags* is a nested mapping shaped like the file. *config_file* defaults to $RUSTYGPT_CONFIG, else `config.toml` in the working
-    folder where there is one. Raises SettingsError.
+    folder where there is one. An empty environment variable counts as not set. Raises SettingsError.
     """
-    chosen = config_file or (Path(environ[CONFIG_FILE_VARIABLE]) if environ.get(CONFIG_FILE_VARIABLE) else None)
-    if chosen is not None and not chosen.is_file():
-        raise SettingsError(f"config file: {chosen} does not exist")
-    path = chosen or Path("config.toml")
-    _refuse_unknown_environment(environ)
-    sources = _source_model(path if path.is_file() else None, environ)
+    weakest_first = [
+        *_from_file(config_file, environ),
+        *_from_well_known_names(environ),
+        *_from_prefixed_names(environ),
+        *_leaves(flags or {}, "the command line"),
+    ]
+    merged: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for given in weakest_first:
+        _put(merged, given)
+        origins[".".join(given.path)] = given.origin
     try:
-        merged = sources(**dict(flags or {}))
-        return Settings.model_validate(merged.model_dump(exclude_unset=True))
+        return LoadedSettings(Settings.model_validate(merged), origins)
     except ValidationError as error:
-        raise SettingsError(_describe(error)) from None
-    except ValueError as error:  # TOMLDecodeError and the JSON errors of the environment source
-        raise SettingsError(f"{path}: {error}") from None
+        raise SettingsError(describe(error, Settings, origins)) from None
 
 
-class _WellKnownEnvironment(PydanticBaseSettingsSource):
-    """The environment names of WELL_KNOWN; an empty value counts as not set."""
-
-    def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
-        super().__init__(settings_cls)
-        self._environ = environ
-
-    @override
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        return None, field_name, False  # values are nested, so __call__ gathers them itself
-
-    @override
-    def __call__(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name, path in WELL_KNOWN.items():
-            if value := self._environ.get(name):
-                table = found
-                for key in path[:-1]:
-                    table = table.setdefault(key, {})
-                table.setdefault(path[-1], value)
-        return found
+def _put(tables: dict[str, Any], given: _Given) -> None:
+    table = tables
+    for depth, key in enumerate(given.path[:-1], 1):
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            raise SettingsError(f"{'.'.join(given.path[:depth])}: must be a table")
+    table[given.path[-1]] = given.value
 
 
-def _source_model(config_file: Path | None, environ: Mapping[str, str]) -> type[BaseSettings]:
-    class Sources(Settings, BaseSettings):
-        model_config = SettingsConfigDict(
-            frozen=True,
-            extra="forbid",
-            env_prefix=ENV_PREFIX,
-            env_nested_delimiter="__",
-            env_ignore_empty=True,
-            toml_file=config_file,
-        )
-
-        @classmethod
-        @override
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            variables = EnvSettingsSource(settings_cls)
-            variables.env_vars = {k.lower(): v for k, v in environ.items() if v != ""}
-            return init_settings, variables, _WellKnownEnvironment(settings_cls, environ), TomlConfigSettingsSource(settings_cls)
-
-    return Sources
+def _leaves(table: Mapping[str, Any], origin: str, path: tuple[str, ...] = ()) -> Iterator[_Given]:
+    for key, value in table.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, origin, (*path, key))
+        else:
+            yield _Given((*path, key), value, origin)
 
 
-def _refuse_unknown_environment(environ: Mapping[str, str]) -> None:
-    """Stop on RUSTYGPT__ names that no table has; pydantic-settings would pass over them in silence."""
-    for name in environ:
-        if name.upper().startswith(ENV_PREFIX):
-            first = name[len(ENV_PREFIX) :].split("__")[0].lower()
-            if first not in Settings.model_fields:
-                raise SettingsError(f"{name}: there is no setting or table called {first!r}")
+def _from_file(config_file: Path | None, environ: Mapping[str, str]) -> Iterator[_Given]:
+    named = config_file or (Path(environ[CONFIG_FILE_VARIABLE]) if environ.get(CONFIG_FILE_VARIABLE) else None)
+    path = named or Path("config.toml")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if named is None:
+            return
+        raise SettingsError(f"{path}: there is no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: the configuration file cannot be read: {_reason(error)}") from None
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: this is not TOML: {error}") from None
+    yield from _leaves(tables, str(path))
 
 
-def _describe(error: ValidationError) -> str:
-    lines = []
-    for problem in error.errors(include_url=False, include_context=True):
-        key = ".".join(str(part) for part in problem["loc"]) or "configuration"
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = "there is no such setting"
-        lines.append(f"{key}: {message} (got {_shape(problem['input'])})")
-    return "\n".join(lines)
+def _from_well_known_names(environ: Mapping[str, str]) -> Iterator[_Given]:
+    for name in reversed(list(WELL_KNOWN)):
+        if text := environ.get(name):
+            yield _Given(WELL_KNOWN[name], _parse(name, WELL_KNOWN[name], text), name)
 
 
-def _shape(value: object) -> str:
-    """Describe a value without showing it: it may be a secret."""
-    match value:
-        case bool() | int() | float():
-            return f"{type(value).__name__} {value}"
-        case str():
-            return f"text of {len(value)} characters"
-        case list() | tuple():
-            return f"list of {len(value)}"
-        case dict():
-            return f"table with {len(value)} keys"
-        case _:
-            return type(value).__name__
+def _from_prefixed_names(environ: Mapping[str, str]) -> Iterator[_Given]:
+    """Yield RUSTYGPT__SECTION__KEY. Raises SettingsError for one that names no setting, rather than passing over it in silence."""
+    for name, text in environ.items():
+        if not name.upper().startswith(ENV_PREFIX):
+            continue
+        path = tuple(name[len(ENV_PREFIX) :].lower().split("__"))
+        if find_field(Settings, path) is None:
+            raise SettingsError(f"{name}: there is no setting {'.'.join(path)}{suggestion(Settings, path)}")
+        if text:
+            yield _Given(path, _parse(name, path, text), name)
+
+
+def _parse(name: str, path: tuple[str, ...], text: str) -> object:
+    """Read a list from JSON or from words with commas between them; pydantic reads the rest."""
+    if not is_list(find_field(Settings, path)):
+        return text
+    if not text.lstrip().startswith("["):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"{name}: this is not a JSON list: {error.msg} at character {error.pos + 1}") from None
+
+
+def _reason(error: OSError | UnicodeDecodeError) -> str:
+    return str(error.strerror) if isinstance(error, OSError) else "it is not UTF-8"

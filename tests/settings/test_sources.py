@@ -1,0 +1,136 @@
+"""Which source wins, and what becomes of a value that no source may give."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from rustygpt.settings import Settings
+from rustygpt.settings_sources import WELL_KNOWN, SettingsError, load_settings, load_settings_with_origins
+
+REPOSITORY = Path(__file__).parents[2]
+PORT_IN_FILE = "[server]\nport = 5001\n"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "config.toml"
+    path.write_text(PORT_IN_FILE, encoding="utf-8")
+    return path
+
+
+def test_annotated_file_says_exactly_the_defaults() -> None:
+    """The config.toml of the repository, read with an empty environment, is the same as no file at all."""
+    assert load_settings(config_file=REPOSITORY / "config.toml", environ={}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "port", "origin"),
+    [
+        ({"server": {"port": 5004}}, {"RUSTYGPT__SERVER__PORT": "5003", "PORT": "5002"}, 5004, "the command line"),
+        ({}, {"RUSTYGPT__SERVER__PORT": "5003", "PORT": "5002"}, 5003, "RUSTYGPT__SERVER__PORT"),
+        ({}, {"PORT": "5002"}, 5002, "PORT"),
+        ({}, {}, 5001, None),
+    ],
+)
+def test_stronger_source_wins(file: Path, flags: dict, environ: dict[str, str], port: int, origin: str | None) -> None:
+    """Flag beats RUSTYGPT__, which beats the well-known name, which beats the file; each value knows where it came from."""
+    loaded = load_settings_with_origins(flags, config_file=file, environ=environ)
+    assert loaded.settings.server.port == port
+    assert loaded.origins["server.port"] == (origin or str(file))
+
+
+def test_sources_are_merged_key_by_key(file: Path) -> None:
+    """A variable that sets one key of a table leaves the file's other keys of that table alone."""
+    settings = load_settings(config_file=file, environ={"HOST": "0.0.0.0"})
+    assert (settings.server.host, settings.server.port) == ("0.0.0.0", 5001)
+
+
+def test_empty_variable_counts_as_not_set(file: Path) -> None:
+    """Compose files pass `PORT=` for what nobody set."""
+    assert load_settings(config_file=file, environ={"PORT": "", "RUSTYGPT__SERVER__PORT": ""}).server.port == 5001
+
+
+@pytest.mark.parametrize("name", WELL_KNOWN)
+def test_every_well_known_name_reaches_its_setting(file: Path, name: str) -> None:
+    """Each name in the table sets the key beside it, and that key exists."""
+    text = {
+        "DATABASE_URL": "postgres://h/d",
+        "PORT": "5009",
+        "PUBLIC_URL": "https://chat.example.org/",
+        "TRUSTED_PROXIES": "10.0.0.0/8, ::1",
+        "RUSTYGPT_SECRET_KEY": "k" * 32,
+        "ENABLE_SIGNUP": "true",
+        "OLLAMA_BASE_URL": "http://ollama:11434",
+        "OLLAMA_API_BASE_URL": "http://ollama:11434/api",
+        "OPENAI_API_BASE_URL": "http://llm/v1",
+        "CONTEXT_SIZE": "2048",
+        "LOG_LEVEL": "DEBUG",
+        "LOG_FORMAT": "json",
+    }.get(name, "a-long-enough-value")
+    partners = {"RUSTYGPT_ADMIN_EMAIL": "RUSTYGPT_ADMIN_PASSWORD", "RUSTYGPT_ADMIN_PASSWORD": "RUSTYGPT_ADMIN_EMAIL"}
+    partner = {partners[name]: "partner-of-it"} if name in partners else {}
+    loaded = load_settings_with_origins(config_file=file, environ={name: text, **partner})
+    value: object = loaded.settings
+    for key in WELL_KNOWN[name]:
+        value = getattr(value, key)
+    assert loaded.origins[".".join(WELL_KNOWN[name])] == name
+    if isinstance(value, SecretStr):
+        assert value.get_secret_value() == text
+
+
+def test_lists_come_from_commas_or_json(file: Path) -> None:
+    """`TRUSTED_PROXIES=a,b` and a JSON list say the same."""
+    expected = ("10.0.0.0/8", "::1")
+    assert load_settings(config_file=file, environ={"TRUSTED_PROXIES": "10.0.0.0/8, ::1"}).server.trusted_proxies == expected
+    as_json = {"RUSTYGPT__SERVER__TRUSTED_PROXIES": '["10.0.0.0/8", "::1"]'}
+    assert load_settings(config_file=file, environ=as_json).server.trusted_proxies == expected
+
+
+def test_providers_come_from_the_file_or_json(tmp_path: Path) -> None:
+    """`[[assistant.providers]]` can be written as a table or given as JSON in one variable."""
+    path = tmp_path / "c.toml"
+    path.write_text('[[assistant.providers]]\nkind = "openai"\nname = "groq"\nbase_url = "https://g/v1/"\n', encoding="utf-8")
+    (from_file,) = load_settings(config_file=path, environ={}).assistant.providers
+    variable = {"RUSTYGPT__ASSISTANT__PROVIDERS": '[{"kind":"openai","name":"groq","base_url":"https://g/v1"}]'}
+    (from_variable,) = load_settings(config_file=path, environ=variable).assistant.providers
+    assert from_file == from_variable
+    assert from_file.base_url == "https://g/v1"
+
+
+def test_file_is_taken_from_rustygpt_config_or_the_working_folder(
+    file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """$RUSTYGPT_CONFIG names the file; without it `config.toml` in the working folder is read, where there is one."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert load_settings(environ={}).server.port == 8080
+    assert load_settings(environ={"RUSTYGPT_CONFIG": str(file)}).server.port == 5001
+    monkeypatch.chdir(file.parent)
+    assert load_settings(environ={}).server.port == 5001
+
+
+def test_named_file_that_is_missing_stops_the_start(tmp_path: Path) -> None:
+    """A typing mistake in --config must not silently mean the defaults."""
+    with pytest.raises(SettingsError, match=r"nothing\.toml: there is no such configuration file"):
+        load_settings(config_file=tmp_path / "nothing.toml", environ={})
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"a = ", "this is not TOML"), (b"a = '\xff'", "cannot be read: it is not UTF-8")],
+)
+def test_unreadable_file_stops_the_start(tmp_path: Path, content: bytes, said: str) -> None:
+    """The message names the file and what is the matter with it."""
+    path = tmp_path / "bad.toml"
+    path.write_bytes(content)
+    with pytest.raises(SettingsError, match=said) as caught:
+        load_settings(config_file=path, environ={})
+    assert str(caught.value).startswith(str(path))
+
+
+def test_data_dir_is_absolute_and_knows_home(file: Path) -> None:
+    """`~` means the home folder, and a relative folder stays where the server was started."""
+    assert load_settings(config_file=file, environ={"RUSTYGPT_DATA_DIR": "~/chat"}).data_dir == Path.home() / "chat"
+    assert load_settings(config_file=file, environ={"RUSTYGPT_DATA_DIR": "chat"}).data_dir == Path.cwd() / "chat"
