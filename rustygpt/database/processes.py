@@ -19,6 +19,8 @@ from typing import IO
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _CLONE_NEWUSER = 1, 4, 0x1000_0000
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _SHOWN_LINES = 6
+HAS_PROC = Path("/proc/self/cwd").exists()
+"""Whether a process can be seen, and see itself, through /proc (Linux)."""
 
 REMEDIES = (
     ("No space left on device", "Free some disk space, or choose another folder with RUSTYGPT_DATA_DIR."),
@@ -60,7 +62,7 @@ def choose_account(*owned: Path) -> Account | None:
 
 def folder_as_seen_inside(folder: Path, account: Account | None) -> str:
     """The name of `folder` for a program that works in it and runs as `account`."""
-    return "/proc/self/cwd" if account is not None and sys.platform == "linux" else str(folder)
+    return "/proc/self/cwd" if account is not None and HAS_PROC else str(folder)
 
 
 def explain(what: str, output: str) -> EmbeddedPostgresError:
@@ -77,9 +79,7 @@ def run_tool(
 
     The result holds stdout and stderr together. Raises EmbeddedPostgresError past the timeout, OSError when it cannot be run.
     """
-    process = _popen(
-        arguments, folder, account, _before_tool(account), stdin=subprocess.PIPE, output=subprocess.PIPE
-    )
+    process = _popen(arguments, folder, account, _before_tool(account), stdin=subprocess.PIPE, output=subprocess.PIPE)
     with process:
         try:
             output, _ = process.communicate(text.encode(), timeout=max(timeout_seconds, 0.1))
@@ -108,7 +108,7 @@ def _popen(
     stdin: int,
     output: IO[bytes] | int,
 ) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603 - our own arguments, no shell
         arguments,
         cwd=folder,
         env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
@@ -120,7 +120,7 @@ def _popen(
         extra_groups=[] if account else None,
         # A session of its own: Ctrl-C in the terminal is for us, who stop the server last.
         start_new_session=True,
-        preexec_fn=before,
+        preexec_fn=before,  # noqa: PLW1509 - two system calls, no locks; we are on the main thread
     )
 
 
@@ -144,12 +144,17 @@ def _before_tool(account: Account | None) -> Callable[[], None] | None:
     if die is None or _has_name(uid):
         return die
 
+    maps = (("setgroups", b"deny"), ("uid_map", b"65534 %d 1" % uid), ("gid_map", b"65534 %d 1" % gid))
+
     def before() -> None:
-        _LIBC.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
-        if _LIBC.unshare(_CLONE_NEWUSER) == 0:
-            for name, line in (("setgroups", b"deny"), ("uid_map", b"65534 %d 1" % uid), ("gid_map", b"65534 %d 1" % gid)):
-                with open(f"/proc/self/{name}", "wb", buffering=0) as file:
-                    file.write(line)
+        _LIBC.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)  # else /proc/self is root's after the change of user
+        if _LIBC.unshare(_CLONE_NEWUSER) == 0:  # where it is refused, initdb says what it misses
+            try:
+                for name, line in maps:
+                    Path(f"/proc/self/{name}").write_bytes(line)
+            except OSError:
+                os.write(2, b"could not look up effective user ID: no name, and no user namespace to borrow one\n")
+                os._exit(1)
         die()
 
     return before

@@ -1,0 +1,267 @@
+"""A private PostgreSQL in the data folder: one server for all who use the folder, gone when its starter is gone.
+
+Whoever holds the lock file may start, stop or repair the server; everyone else joins the one that runs. The kernel frees
+the lock when its holder dies, however it dies. Nothing outside the data folder changes its owner or permissions.
+
+    <data_dir>/postgres/  cluster/ (PGDATA, with the socket) · password · lock · log, log.old · runtime (see runtime_folder.py)
+"""
+
+import atexit
+import fcntl
+import os
+import secrets
+import threading
+import time
+from pathlib import Path
+from subprocess import Popen
+from typing import IO
+from urllib.parse import quote
+
+from rustygpt.database.binaries import Binaries, find_binaries, is_runnable_by
+from rustygpt.database.cluster import NAME, Cluster, read_major
+from rustygpt.database.postmaster import (
+    SOCKET_NAME,
+    end_leftover,
+    forget_dead_server,
+    is_answering,
+    read_pid_file,
+    stop_process,
+    wait_until,
+)
+from rustygpt.database.processes import (
+    Account,
+    EmbeddedPostgresError,
+    choose_account,
+    explain,
+    folder_as_seen_inside,
+    spawn,
+)
+from rustygpt.database.runtime_folder import RuntimeFolder, fits_socket
+
+__all__ = ["EmbeddedPostgres", "EmbeddedPostgresError"]
+
+_STOP_SECONDS = 15.0
+_POLL_SECONDS = 0.01
+_LOG_BYTES = 1_048_576
+_COMMAND, _SERVICE = b"command\n", b"service\n"
+_STARTS_LATER = ("shared memory block", "lock file")
+"""What PostgreSQL says while children of a killed server are still ending."""
+
+
+class EmbeddedPostgres:
+    """The server of one data folder; `start` and `stop` are called on the main thread, outside the event loop.
+
+    A short-lived command sets `is_command`: it joins any server, and a lasting process never joins a server that ends with a
+    command but waits until it ended and starts its own.
+    """
+
+    def __init__(self, data_dir: Path, *, start_seconds: float, is_command: bool = False) -> None:
+        self._folder = data_dir.resolve() / "postgres"
+        self._cluster = self._folder / "cluster"
+        self._start_seconds = start_seconds
+        self._is_command = is_command
+        self._lock: int | None = None
+        self._process: Popen[bytes] | None = None
+        self._runtime = RuntimeFolder(self._folder / "runtime")
+        self._starter = os.getpid()
+
+    def start(self) -> str:
+        """Make the database where it is missing, start its server or join the running one; return the DSN for asyncpg.
+
+        Takes at most `start_seconds`. Raises EmbeddedPostgresError, whose message names the remedy.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            # PR_SET_PDEATHSIG fires when the starting thread ends.
+            raise EmbeddedPostgresError("The embedded PostgreSQL must be started on the main thread.")
+        self._starter = os.getpid()
+        try:
+            return self._start(time.monotonic() + self._start_seconds)
+        except OSError as error:
+            self.stop()
+            raise explain(f"The embedded PostgreSQL cannot use {self._folder}", str(error)) from error
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop the server if we started it (fast shutdown, 15 s, then harder) and let go of the folder. May be called twice."""
+        if os.getpid() != self._starter:  # a forked child: the server is its parent's
+            return
+        atexit.unregister(self.stop)
+        process, self._process = self._process, None
+        if self._lock is not None:
+            os.ftruncate(self._lock, 0)
+        if process is not None:
+            stop_process(process, _STOP_SECONDS)
+        if self._lock is not None:
+            self._runtime.remove()
+            os.close(self._lock)
+            self._lock = None
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether the server was started by another process, whose end will be its end."""
+        return self._process is None
+
+    def _start(self, deadline: float) -> str:
+        self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._give_to_owner(self._folder)
+        while True:
+            if self._take_lock():
+                return self._serve(deadline)
+            if dsn := self._join():
+                return dsn
+            if time.monotonic() > deadline:
+                raise EmbeddedPostgresError(
+                    f"Another process holds the database in {self._folder} and its server did not become ready in time.\n"
+                    "Wait for it to end, end it, or use another folder (RUSTYGPT_DATA_DIR)."
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def _take_lock(self) -> bool:
+        descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        os.ftruncate(descriptor, 0)  # nobody joins before the server is ready and the kind is written
+        self._lock = descriptor
+        self._give_to_owner(self._folder / "lock")
+        return True
+
+    def _join(self) -> str | None:
+        """Return the DSN of the running server; None while there is none that will last for us."""
+        kind = (self._folder / "lock").read_bytes()
+        file = read_pid_file(self._cluster)
+        if file is None or kind not in ((_COMMAND, _SERVICE) if self._is_command else (_SERVICE,)):
+            return None
+        socket_folder = str(self._cluster) if fits_socket(self._cluster) else file.socket_folder
+        return self._dsn(socket_folder) if is_answering(socket_folder) else None
+
+    def _serve(self, deadline: float) -> str:
+        account = choose_account(self._cluster, self._folder.parent)
+        if account is None and self._cluster.exists() and self._cluster.stat().st_uid != os.geteuid():
+            raise EmbeddedPostgresError(
+                f"{self._cluster} belongs to another user (id {self._cluster.stat().st_uid}). Start as that user, or use another "
+                "folder (RUSTYGPT_DATA_DIR)."
+            )
+        if not end_leftover(self._cluster, deadline):
+            raise EmbeddedPostgresError(
+                f"A PostgreSQL server left behind in {self._cluster} does not end. Wait, or end the process named in postmaster.pid."
+            )
+        binaries = self._reachable(find_binaries(read_major(self._cluster)), account)
+        cluster = Cluster(self._cluster, binaries, account)
+        self._prepare(cluster, deadline)
+        socket_folder = str(self._cluster)
+        if not fits_socket(self._cluster):
+            socket_folder = str(self._runtime.socket_folder(account))
+        atexit.register(self.stop)
+        self._launch(cluster, socket_folder, deadline)
+        self._announce()
+        return self._dsn(socket_folder)
+
+    def _reachable(self, binaries: Binaries, account: Account | None) -> Binaries:
+        self._runtime.remove()  # of a server that was killed
+        if is_runnable_by(binaries, account):
+            return binaries
+        if binaries.package is not None and account is not None:
+            for moved in self._runtime.copies(binaries):
+                if is_runnable_by(moved, account):
+                    return moved
+        raise EmbeddedPostgresError(
+            f"We are root and PostgreSQL must not be, but user id {account.uid if account else '?'} may not execute {binaries.folder}.\n"
+            "Start RustyGPT as an ordinary user, install it where everyone may read (such as /opt), or set DATABASE_URL."
+        )
+
+    def _prepare(self, cluster: Cluster, deadline: float) -> None:
+        """Make sure that the cluster and its password are there."""
+        path, draft = self._folder / "password", self._folder / "password.new"
+        is_known = path.exists()
+        password = path.read_text() if is_known else secrets.token_urlsafe(32)
+        if read_major(self._cluster) is None:
+            if self._cluster.exists():
+                raise EmbeddedPostgresError(
+                    f"{self._cluster} is not a database. Move it away, or use another folder (RUSTYGPT_DATA_DIR)."
+                )
+            cluster.create(password, deadline - time.monotonic())
+        else:
+            forget_dead_server(self._cluster)
+            if not is_known:
+                cluster.set_password(password, deadline - time.monotonic())
+        if not is_known:  # only a password that the server has gets its file
+            draft.unlink(missing_ok=True)
+            draft.touch(mode=0o600)
+            draft.write_text(password)
+            self._give_to_owner(draft)
+            draft.replace(path)
+
+    def _launch(self, cluster: Cluster, socket_folder: str, deadline: float) -> None:
+        inside = folder_as_seen_inside(self._cluster, cluster.account)
+        server_socket = inside if socket_folder == str(self._cluster) else socket_folder
+        arguments = [cluster.binaries.program("postgres"), "-D", inside]
+        quoted = '"' + server_socket.replace('"', '""') + '"'
+        for setting in (
+            "listen_addresses=",
+            "port=5432",
+            f"unix_socket_directories={quoted}",
+            "unix_socket_permissions=0700",
+            "logging_collector=off",
+            f"cluster_name={NAME}",
+        ):
+            arguments += ["-c", setting]
+        while True:
+            with self._open_log() as log:
+                start = log.tell()
+                self._process = spawn(arguments, folder=self._cluster, account=cluster.account, log=log)
+            wait_until(self._is_settled, deadline)
+            if self._process.poll() is None:
+                break
+            said = self._read_log(start)
+            if time.monotonic() > deadline or not any(words in said for words in _STARTS_LATER):
+                raise explain("The embedded PostgreSQL did not start", said)
+            time.sleep(_POLL_SECONDS)
+        if not self._is_ready():
+            raise EmbeddedPostgresError(
+                f"The embedded PostgreSQL was not ready after {self._start_seconds:g} s; see {self._folder / 'log'}.\n"
+                "After a crash it may need longer: raise database.embedded_start_seconds."
+            )
+
+    def _is_ready(self) -> bool:
+        file = read_pid_file(self._cluster)
+        return self._process is not None and file is not None and file.pid == self._process.pid and file.status == "ready"
+
+    def _is_settled(self) -> bool:
+        return self._is_ready() or self._process is None or self._process.poll() is not None
+
+    def _announce(self) -> None:
+        """Let others join."""
+        if self._lock is not None:
+            os.write(self._lock, _COMMAND if self._is_command else _SERVICE)
+
+    def _dsn(self, socket_folder: str) -> str:
+        password = (self._folder / "password").read_text()
+        return (
+            f"postgresql://{NAME}:{password}@/{NAME}?host={quote(socket_folder, safe='/')}&port={SOCKET_NAME.rpartition('.')[2]}"
+        )
+
+    def _open_log(self) -> IO[bytes]:
+        path = self._folder / "log"
+        path.touch(mode=0o600)
+        if path.stat().st_size > _LOG_BYTES:
+            path.replace(path.with_name("log.old"))
+            path.touch(mode=0o600)
+        self._give_to_owner(path)
+        return path.open("ab")
+
+    def _read_log(self, start: int) -> str:
+        with (self._folder / "log").open("rb") as log:
+            log.seek(start)
+            return log.read(_LOG_BYTES).decode(errors="replace")
+
+    def _give_to_owner(self, path: Path) -> None:
+        """As root in another user's data folder: leave that user what we make, or their next start fails."""
+        if os.geteuid() == 0:
+            owner = self._folder.parent.stat()
+            os.chown(path, owner.st_uid, owner.st_gid)
