@@ -18,6 +18,10 @@ PLACEHOLDERS = ("changeme", "change-me", "change_me", "placeholder", "insecure",
 """What example files put where a secret belongs."""
 
 
+class SettingsError(Exception):
+    """The configuration cannot be used. The message names each key, its value's shape and what is allowed, one a line."""
+
+
 class ServerSettings(Table):
     """`[server]`"""
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from rustygpt.settings import Settings
+from rustygpt.settings import Settings, SettingsError
 from rustygpt.settings_problems import describe, find_field, is_list, suggestion
 
 ENV_PREFIX = "RUSTYGPT__"
@@ -43,10 +43,6 @@ WELL_KNOWN: Mapping[str, tuple[str, ...]] = {
     "LOG_FORMAT": ("logging", "format"),
 }
 """Names that operators know from other software, and the key each one sets. Of two for one key the upper one wins."""
-
-
-class SettingsError(Exception):
-    """The configuration cannot be used. The message names each key, its value's shape and what is allowed, one a line."""
 
 
 @dataclass(frozen=True, slots=True)

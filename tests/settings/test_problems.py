@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from rustygpt.settings import Settings
-from rustygpt.settings_sources import SettingsError, load_settings
+from rustygpt.settings import Settings, SettingsError
+from rustygpt.settings_sources import load_settings
 
 NOTHING = Path("/dev/null")  # an empty file
 

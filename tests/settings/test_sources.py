@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from rustygpt.settings import Settings
-from rustygpt.settings_sources import WELL_KNOWN, SettingsError, load_settings, load_settings_with_origins
+from rustygpt.settings import Settings, SettingsError
+from rustygpt.settings_sources import WELL_KNOWN, load_settings, load_settings_with_origins
 
 REPOSITORY = Path(__file__).parents[2]
 PORT_IN_FILE = "[server]\nport = 5001\n"

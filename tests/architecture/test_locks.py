@@ -1,0 +1,43 @@
+"""What is installed is pinned, and comes from the public registries whatever the machine that made the lock."""
+
+import json
+import re
+import tomllib
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.architecture.source_tree import REPOSITORY, tracked_files
+
+UI = REPOSITORY / "rustygpt" / "web" / "ui"
+
+
+def test_python_lock_names_only_pypi() -> None:
+    """A mirror in the lock would fail on every other machine."""
+    text = (REPOSITORY / "uv.lock").read_text(encoding="utf-8")
+    hosts = {urlsplit(url).hostname for url in re.findall(r'https?://[^"\s]+', text)}
+    assert hosts == {"pypi.org", "files.pythonhosted.org"}
+
+
+def test_python_lock_has_every_dependency() -> None:
+    """Each dependency of pyproject.toml is in the lock; `--frozen` would otherwise install without it."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+    groups = [entry for group in project["dependency-groups"].values() for entry in group if isinstance(entry, str)]
+    wanted = {re.split(r"[\s<>=!~;\[]", entry)[0].lower() for entry in [*project["project"]["dependencies"], *groups]}
+    locked = {package["name"] for package in tomllib.loads((REPOSITORY / "uv.lock").read_text(encoding="utf-8"))["package"]}
+    assert wanted <= locked
+
+
+def test_npm_lock_names_no_registry() -> None:
+    """package-lock.json leaves the registry to npm's own configuration, and pins every package by its hash."""
+    lock = json.loads((UI / "package-lock.json").read_text(encoding="utf-8"))
+    packages = {name: package for name, package in lock["packages"].items() if name and not package.get("link")}
+    assert not [name for name, package in packages.items() if "resolved" in package]
+    assert not [name for name, package in packages.items() if "integrity" not in package]
+    assert "omit-lockfile-registry-resolved=true" in (UI / ".npmrc").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["uv.lock", "rustygpt/web/ui/package-lock.json", "LICENSE", "CHANGELOG.md", "config.toml"])
+def test_file_is_committed(name: str) -> None:
+    """A fresh clone has it."""
+    assert REPOSITORY / name in tracked_files()
