@@ -52,11 +52,11 @@ begin
 end
 $$;
 
--- find_session: who shows this token. Always one row; all but state may be null.
+-- find_session: who shows this token. Returns no row for an unknown one.
 -- p_token_hash: SHA-256 of the token. p_is_activity: false for what must not keep a session alive, such as a stream.
 -- Activity pushes the idle limit to p_idle_seconds from now, but never past the absolute one. To spare writes this is done
 -- once a minute, or every tenth of p_idle_seconds where that is shorter.
--- Returns state: live, unknown, revoked, expired or disabled (the user is). Locks the session when it writes.
+-- state is live, revoked, expired or disabled (the user is). Locks the session when it writes.
 create or replace function rustygpt_api.find_session(p_token_hash bytea, p_idle_seconds integer, p_is_activity boolean)
 returns table (
   state text, session_id uuid, user_id uuid, role text, display_name text, absolute_expires_at timestamptz
@@ -69,8 +69,6 @@ declare
 begin
   select s.* into v_session from sessions s where s.token_hash = p_token_hash;
   if not found then
-    state := 'unknown';
-    return next;
     return;
   end if;
   select u.* into v_user from users u where u.id = v_session.user_id;

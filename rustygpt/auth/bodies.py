@@ -1,0 +1,35 @@
+"""The request bodies of accounts and sessions, checked before any handler sees them."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from rustygpt.auth.fields import MAX_PASSWORD_CHARACTERS, check_display_name, check_email
+from rustygpt.http.body import RequestModel
+
+Email = Annotated[str, AfterValidator(check_email)]
+DisplayName = Annotated[str, AfterValidator(check_display_name)]
+Password = Annotated[str, Field(min_length=1, max_length=MAX_PASSWORD_CHARACTERS)]
+"""What is longer is not hashed: the work would be the caller's to choose. The lower limit is a setting, checked by SignIn."""
+
+
+class NewAccount(RequestModel):
+    """Body of `POST /api/setup` and `POST /api/auth/register`."""
+
+    email: Email
+    password: Password
+    display_name: DisplayName
+
+
+class LoginBody(RequestModel):
+    """Body of `POST /api/auth/login`. An address that nobody can have is not told apart from one that nobody has."""
+
+    email: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1_024)]
+    password: Password
+
+
+class PasswordBody(RequestModel):
+    """Body of `POST /api/auth/password`."""
+
+    current_password: Password
+    new_password: Password

@@ -1,0 +1,88 @@
+"""Accounts and sessions as the procedures return them. No row carries a token; a password hash is in Credentials alone."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from rustygpt.auth.actor import UserRole
+from rustygpt.ids import SessionId, UserId
+
+UserStatus = Literal["active", "disabled"]
+SessionState = Literal["live", "revoked", "expired", "disabled"]
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An account, as its owner and administrators may see it."""
+
+    id: UserId
+    email: str
+    display_name: str
+    role: UserRole
+    status: UserStatus
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a password is checked against: an Argon2id hash in PHC format."""
+
+    user_id: UserId
+    password_hash: str
+    status: UserStatus
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSession:
+    """A new session, and the ids of those that ended to make room for it."""
+
+    session_id: SessionId
+    ended: list[SessionId]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundSession:
+    """Who shows a token, and whether it still is good for anything."""
+
+    state: SessionState
+    session_id: SessionId
+    user_id: UserId
+    role: UserRole
+    display_name: str
+    absolute_expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SignedInUser:
+    """A live session with its user, in full."""
+
+    user_id: UserId
+    email: str
+    display_name: str
+    role: UserRole
+    status: UserStatus
+    created_at: datetime
+    session_id: SessionId
+    issued_at: datetime
+    expires_at: datetime
+    absolute_expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ListedSession:
+    """One of a user's live sessions, as the list of devices shows it."""
+
+    session_id: SessionId
+    user_agent: str | None
+    ip: str | None
+    issued_at: datetime
+    last_seen_at: datetime
+    expires_at: datetime
+    absolute_expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EndedSession:
+    """The id of a session that may no longer be used."""
+
+    session_id: SessionId

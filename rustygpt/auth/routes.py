@@ -1,0 +1,210 @@
+"""Set-up, sign-in and sessions over HTTP. What is answered here never holds a token or a hash; the session's token is in its cookie."""
+
+from dataclasses import asdict
+from typing import Any, Final
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from rustygpt.auth import procedures
+from rustygpt.auth.actor import Actor, actor_of, find_actor
+from rustygpt.auth.bodies import LoginBody, NewAccount, PasswordBody
+from rustygpt.auth.csrf import CSRF_COOKIE, csrf_token
+from rustygpt.auth.device import device_of
+from rustygpt.auth.models import ListedSession, SignedInUser
+from rustygpt.auth.sessions import SESSION_COOKIE, SessionCookies
+from rustygpt.auth.sign_in import Caller, SignedIn, SignIn
+from rustygpt.database.pool import Database
+from rustygpt.errors import AccountDisabled, BadRequest, SessionExpired
+from rustygpt.http.body import read_body
+from rustygpt.http.cursors import PageCursors
+from rustygpt.http.request import path_uuid, query_limit, query_value
+from rustygpt.http.response import json_response
+from rustygpt.ids import SessionId
+from rustygpt.settings import AuthSettings
+
+MAX_BODY_BYTES: Final = 65_536
+"""Far more than an address, two passwords and a name can take."""
+ROTATED: Final = {"X-Session-Rotated": "1"}
+CURSOR_KIND: Final = "sessions"
+
+
+class AuthRoutes:
+    """Routes of accounts and sessions; *max_body_bytes* is the server's limit, where that is below MAX_BODY_BYTES."""
+
+    def __init__(
+        self,
+        database: Database,
+        sign_in: SignIn,
+        cookies: SessionCookies,
+        cursors: PageCursors,
+        auth: AuthSettings,
+        *,
+        max_body_bytes: int = MAX_BODY_BYTES,
+    ) -> None:
+        self._database = database
+        self._sign_in = sign_in
+        self._cookies = cookies
+        self._cursors = cursors
+        self._auth = auth
+        self._max_body_bytes = min(max_body_bytes, MAX_BODY_BYTES)
+
+    @property
+    def routes(self) -> list[Route]:
+        """The routes, to be mounted at the top."""
+        return [
+            Route("/api/setup", self.setup_state, methods=["GET"]),
+            Route("/api/setup", self.set_up, methods=["POST"]),
+            Route("/api/auth/register", self.register, methods=["POST"]),
+            Route("/api/auth/login", self.log_in, methods=["POST"]),
+            Route("/api/auth/logout", self.log_out, methods=["POST"]),
+            Route("/api/auth/refresh", self.refresh, methods=["POST"]),
+            Route("/api/auth/me", self.me, methods=["GET"]),
+            Route("/api/auth/sessions", self.list_sessions, methods=["GET"]),
+            Route("/api/auth/sessions/{session_id}", self.revoke_session, methods=["DELETE"]),
+            Route("/api/auth/password", self.change_password, methods=["POST"]),
+        ]
+
+    async def setup_state(self, _request: Request) -> Response:
+        """Say whether there is an administrator, and which ways in there are."""
+        is_set_up = await procedures.is_set_up(self._database)
+        return json_response({"is_setup": is_set_up, "oauth": [], "signup": self._auth.signup})
+
+    async def set_up(self, request: Request) -> Response:
+        """Create the first administrator, signed in; 409 once that was done."""
+        body = await read_body(request, NewAccount, max_bytes=self._max_body_bytes)
+        signed_in = await self._sign_in.set_up(body.email, body.password, body.display_name, _caller(request))
+        return self._created(request, signed_in)
+
+    async def register(self, request: Request) -> Response:
+        """Create an account, signed in; 403 while sign-up is off."""
+        self._sign_in.require_signup()
+        body = await read_body(request, NewAccount, max_bytes=self._max_body_bytes)
+        signed_in = await self._sign_in.register(body.email, body.password, body.display_name, _caller(request))
+        return self._created(request, signed_in)
+
+    async def log_in(self, request: Request) -> Response:
+        """Open a session; it takes the place of the one this browser has."""
+        body = await read_body(request, LoginBody, max_bytes=self._max_body_bytes)
+        signed_in = await self._sign_in.log_in(body.email, body.password, _caller(request))
+        return self._with_cookies(request, json_response(_answer(signed_in)), signed_in)
+
+    async def log_out(self, request: Request) -> Response:
+        """End the session. Also takes a session that has ended: the browser then just forgets it."""
+        try:
+            actor = actor_of(request)
+        except (SessionExpired, AccountDisabled):
+            return self._signed_out(request)
+        await self._sign_in.log_out(actor)
+        return self._signed_out(request)
+
+    async def refresh(self, request: Request) -> Response:
+        """Replace the session's token."""
+        signed_in = await self._sign_in.refresh(actor_of(request), request.cookies[SESSION_COOKIE])
+        return self._with_cookies(request, json_response(_answer(signed_in), headers=ROTATED), signed_in)
+
+    async def me(self, request: Request) -> Response:
+        """Say who is signed in; a browser that lost its CSRF cookie gets it back."""
+        user = await self._sign_in.me(actor_of(request))
+        response = json_response({"user": _user(user), "session": _session(user)})
+        token = request.cookies[SESSION_COOKIE]
+        if request.cookies.get(CSRF_COOKIE) != csrf_token(token):
+            self._cookies.put(response, request, token, user.absolute_expires_at)
+        return response
+
+    async def list_sessions(self, request: Request) -> Response:
+        """List the user's live sessions, newest first."""
+        actor, limit, before = actor_of(request), query_limit(request), self._page_start(request)
+        rows = await procedures.list_sessions(self._database, actor=actor.user_id, before=before, limit=limit + 1)
+        page = rows[:limit]
+        more = len(rows) > limit
+        next_cursor = self._cursors.encode(CURSOR_KIND, [page[-1].session_id]) if more else None
+        return json_response({"items": [_listed(row, actor) for row in page], "next_cursor": next_cursor})
+
+    async def revoke_session(self, request: Request) -> Response:
+        """End one of the user's sessions; the present one as a logout does."""
+        actor = actor_of(request)
+        session_id = SessionId(path_uuid(request, "session_id"))
+        await self._sign_in.end(actor, session_id)
+        return self._signed_out(request) if session_id == actor.session_id else Response(status_code=204)
+
+    async def change_password(self, request: Request) -> Response:
+        """Change the password: this session gets a new token, all others end."""
+        actor = actor_of(request)
+        body = await read_body(request, PasswordBody, max_bytes=self._max_body_bytes)
+        token = request.cookies[SESSION_COOKIE]
+        signed_in = await self._sign_in.change_password(actor, token, body.current_password, body.new_password)
+        return self._with_cookies(request, json_response(_answer(signed_in), headers=ROTATED), signed_in)
+
+    def _created(self, request: Request, signed_in: SignedIn) -> Response:
+        # The contract's "201 user, signed in": the user, and beside it what a login answers.
+        answer = {**_user(signed_in.user), **_answer(signed_in)}
+        return self._with_cookies(request, json_response(answer, status=201), signed_in)
+
+    def _with_cookies(self, request: Request, response: Response, signed_in: SignedIn) -> Response:
+        self._cookies.put(response, request, signed_in.token, signed_in.user.absolute_expires_at)
+        return response
+
+    def _signed_out(self, request: Request) -> Response:
+        response = Response(status_code=204)
+        self._cookies.clear(response, request)
+        return response
+
+    def _page_start(self, request: Request) -> SessionId | None:
+        if (cursor := query_value(request, "cursor")) is None:
+            return None
+        match self._cursors.decode(CURSOR_KIND, cursor):
+            case [UUID() as last]:
+                return SessionId(last)
+            case _:
+                raise BadRequest("The cursor is not one that this server gave out for this list.")
+
+
+def _caller(request: Request) -> Caller:
+    actor = find_actor(request)
+    user_agent = "".join(c for c in request.headers.get("user-agent", "") if c.isprintable())[:256]
+    return Caller(
+        user_agent=user_agent or None,
+        ip=request.client.host[:64] if request.client else None,
+        session_id=actor.session_id if actor else None,
+    )
+
+
+def _answer(signed_in: SignedIn) -> dict[str, Any]:
+    return {
+        "user": _user(signed_in.user),
+        "session": _session(signed_in.user),
+        "csrf_token": csrf_token(signed_in.token),
+    }
+
+
+def _user(user: SignedInUser) -> dict[str, Any]:
+    return {
+        "id": user.user_id,
+        "email": user.email,
+        "display_name": user.display_name,
+        "role": user.role,
+        "status": user.status,
+        "created_at": user.created_at,
+    }
+
+
+def _session(user: SignedInUser) -> dict[str, Any]:
+    return {
+        "id": user.session_id,
+        "issued_at": user.issued_at,
+        "expires_at": user.expires_at,
+        "absolute_expires_at": user.absolute_expires_at,
+    }
+
+
+def _listed(row: ListedSession, actor: Actor) -> dict[str, Any]:
+    fields = asdict(row)
+    return {
+        "id": fields.pop("session_id"),
+        "is_current": row.session_id == actor.session_id,
+        "device": device_of(row.user_agent),
+        **fields,
+    }

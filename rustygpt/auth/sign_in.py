@@ -1,0 +1,235 @@
+"""Signing in, staying signed in, changing the password, signing out. A token leaves this module once, to the caller who earned it.
+
+Whenever sessions end here, their live streams are told at once; the database is the truth for whoever misses that.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from rustygpt.auth import procedures
+from rustygpt.auth.actor import Actor, UserRole
+from rustygpt.auth.fields import check_password
+from rustygpt.auth.models import Credentials, SignedInUser, User
+from rustygpt.auth.passwords import Passwords
+from rustygpt.auth.sessions import new_token, token_hash
+from rustygpt.database.pool import Database
+from rustygpt.errors import (
+    AccountDisabled,
+    Conflict,
+    DomainError,
+    FieldError,
+    Forbidden,
+    Invalid,
+    InvalidCredentials,
+    NotFound,
+)
+from rustygpt.ids import SessionId, UserId
+from rustygpt.observability.metrics import Metrics
+from rustygpt.settings import AuthSettings, SessionSettings
+from rustygpt.signals import Announcer
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Where a sign-in comes from: the browser's name (≤ 256 characters), its address, and the session it has now."""
+
+    user_agent: str | None
+    ip: str | None
+    session_id: SessionId | None
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A live session with its user, and the token for its cookie."""
+
+    token: str
+    user: SignedInUser
+
+
+class SignIn:
+    """The ways into a session and out of it."""
+
+    def __init__(
+        self,
+        database: Database,
+        passwords: Passwords,
+        auth: AuthSettings,
+        session: SessionSettings,
+        announcer: Announcer,
+        metrics: Metrics,
+    ) -> None:
+        self._database = database
+        self._passwords = passwords
+        self._auth = auth
+        self._session = session
+        self._announcer = announcer
+        self._metrics = metrics
+
+    async def set_up(self, email: str, password: str, display_name: str, caller: Caller) -> SignedIn:
+        """Create the first administrator and sign in. Raises Conflict once set-up is done, and Invalid."""
+        if await procedures.is_set_up(self._database):
+            raise Conflict("Set-up is done: the first administrator exists.")
+        password_hash = await self._hash("password", password)
+        user = await procedures.create_first_administrator(
+            self._database, email=email, display_name=display_name, password_hash=password_hash
+        )
+        return await self._welcome("setup", user, password_hash, caller)
+
+    async def register(self, email: str, password: str, display_name: str, caller: Caller) -> SignedIn:
+        """Create an account and sign in. Raises Forbidden when sign-up is off, Conflict when the address is taken, Invalid."""
+        self.require_signup()
+        password_hash = await self._hash("password", password)
+        role: UserRole = "user"
+        user = await procedures.create_user(
+            self._database, email=email, display_name=display_name, password_hash=password_hash, role=role
+        )
+        return await self._welcome("register", user, password_hash, caller)
+
+    def require_signup(self) -> None:
+        """Raise Forbidden unless anyone may create an account."""
+        if not self._auth.signup:
+            raise Forbidden("Sign-up is off. Ask an administrator for an account.")
+
+    async def log_in(self, email: str, password: str, caller: Caller) -> SignedIn:
+        """Sign in. Raises InvalidCredentials, alike for unknown address and wrong password, and AccountDisabled."""
+        try:
+            credentials = await procedures.find_credentials(self._database, email=email)
+            known_hash = await self._check(password, credentials)
+            if credentials is None or known_hash is None:
+                raise InvalidCredentials
+            if credentials.status == "disabled":
+                raise AccountDisabled
+            signed_in = await self._open(credentials.user_id, known_hash, caller)
+        except DomainError as error:
+            self._count("password", _login_result(error))
+            raise
+        self._count("password", "success")
+        return signed_in
+
+    async def refresh(self, actor: Actor, token: str) -> SignedIn:
+        """Replace the session's token; *token* is the present one. Raises SessionExpired when it was replaced meanwhile."""
+        fresh = new_token()
+        await procedures.rotate_session(
+            self._database,
+            actor=actor.user_id,
+            session=actor.session_id,
+            old_token_hash=token_hash(token),
+            new_token_hash=token_hash(fresh),
+            idle_seconds=self._session.idle_seconds,
+        )
+        self._metrics.auth_session_rotations_total.labels("refresh").inc()
+        return await self._signed_in(actor.user_id, actor.session_id, fresh)
+
+    async def change_password(self, actor: Actor, token: str, current: str, new: str) -> SignedIn:
+        """Store a new password, replace this session's token and end all others.
+
+        Raises InvalidCredentials when *current* is wrong, Invalid, and Conflict when it changed meanwhile.
+        """
+        _require_password("new_password", new, self._auth.password_min_length)
+        credentials = await procedures.find_own_credentials(self._database, actor=actor.user_id)
+        known_hash = await self._check(current, credentials)
+        if known_hash is None:
+            raise InvalidCredentials("The current password is wrong.")
+        fresh = new_token()
+        ended = await procedures.change_password(
+            self._database,
+            actor=actor.user_id,
+            session=actor.session_id,
+            known_hash=known_hash,
+            password_hash=await self._passwords.hash(new),
+            old_token_hash=token_hash(token),
+            new_token_hash=token_hash(fresh),
+            idle_seconds=self._session.idle_seconds,
+        )
+        self._metrics.auth_session_rotations_total.labels("password_change").inc()
+        self._announce_end(row.session_id for row in ended)
+        log.info("password_changed", user_id=str(actor.user_id), ended_sessions=len(ended))
+        return await self._signed_in(actor.user_id, actor.session_id, fresh)
+
+    async def end(self, actor: Actor, session_id: SessionId) -> None:
+        """End one of the actor's own sessions and its live streams. Raises NotFound."""
+        await procedures.revoke_session(self._database, actor=actor.user_id, session=session_id)
+        self._announce_end([session_id])
+
+    async def log_out(self, actor: Actor) -> None:
+        """End the actor's session; that it ended meanwhile is just as well."""
+        try:
+            await self.end(actor, actor.session_id)
+        except NotFound:
+            log.debug("session_had_ended", session_id=str(actor.session_id))
+
+    async def me(self, actor: Actor) -> SignedInUser:
+        """Return the session and its user, as stored now. Raises SessionExpired."""
+        return await procedures.require_session(self._database, actor=actor.user_id, session=actor.session_id)
+
+    async def _hash(self, field: str, password: str) -> str:
+        _require_password(field, password, self._auth.password_min_length)
+        return await self._passwords.hash(password)
+
+    async def _check(self, password: str, credentials: Credentials | None) -> str | None:
+        """Return the account's stored hash, renewed where its parameters are old, or None when the password is wrong."""
+        check = await self._passwords.check(password, credentials.password_hash if credentials else None)
+        if credentials is None or not check.is_right:
+            return None
+        if check.new_hash and await procedures.replace_password_hash(
+            self._database,
+            user=credentials.user_id,
+            known_hash=credentials.password_hash,
+            password_hash=check.new_hash,
+        ):
+            return check.new_hash
+        return credentials.password_hash
+
+    async def _welcome(self, method: str, user: User, password_hash: str, caller: Caller) -> SignedIn:
+        log.info("user_created", user_id=str(user.id), role=user.role, method=method)
+        signed_in = await self._open(user.id, password_hash, caller)
+        self._count(method, "success")
+        return signed_in
+
+    async def _open(self, user_id: UserId, known_hash: str, caller: Caller) -> SignedIn:
+        token = new_token()
+        opened = await procedures.open_session(
+            self._database,
+            user=user_id,
+            token_hash=token_hash(token),
+            known_hash=known_hash,
+            idle_seconds=self._session.idle_seconds,
+            absolute_seconds=self._session.absolute_seconds,
+            max_sessions=self._session.max_sessions,
+            replaces=caller.session_id,
+            user_agent=caller.user_agent,
+            ip=caller.ip,
+        )
+        self._announce_end(opened.ended)
+        return await self._signed_in(user_id, opened.session_id, token)
+
+    async def _signed_in(self, user_id: UserId, session_id: SessionId, token: str) -> SignedIn:
+        return SignedIn(token, await procedures.require_session(self._database, actor=user_id, session=session_id))
+
+    def _announce_end(self, session_ids: Iterable[SessionId]) -> None:
+        for session_id in session_ids:
+            self._announcer.signal("session_revoked", str(session_id))
+
+    def _count(self, method: str, result: str) -> None:
+        self._metrics.auth_logins_total.labels(method, result).inc()
+
+
+def _require_password(field: str, password: str, min_length: int) -> None:
+    try:
+        check_password(password, min_length)
+    except ValueError as error:
+        raise Invalid(errors=(FieldError(field, str(error)),)) from None
+
+
+def _login_result(error: DomainError) -> str:
+    match error:
+        case InvalidCredentials():
+            return "invalid_credentials"
+        case AccountDisabled():
+            return "disabled"
+        case _:
+            return "error"
