@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
+from uuid import UUID
 
 import orjson
 from pydantic import BaseModel
@@ -32,4 +33,6 @@ def _encode_other(value: object) -> Any:
         return value.model_dump()
     if isinstance(value, frozenset | set):
         return sorted(value)
+    if isinstance(value, UUID):  # asyncpg's own subclass, which orjson does not know
+        return str(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
