@@ -33,14 +33,17 @@ _PLAIN: Final = (int, float, type(None))
 """Numbers and facts say nothing: `completion_tokens=17` stays."""
 
 _SHAPES: Final[tuple[tuple[re.Pattern[str], str], ...]] = (
+    (re.compile(r"(?s)\bDETAIL:\s.*"), f"DETAIL: {REDACTED}"),  # PostgreSQL quotes whole rows there
     (re.compile(r"(?<=://)([^\s/@:]*):[^\s/]*@"), rf"\1:{REDACTED}@"),  # the password of a URL
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}"), rf"\1 {REDACTED}"),
     (re.compile(r"(?i)\b(SESSION_ID|CSRF-TOKEN|password|token|secret|api_key)=[^\s;&,]+"), rf"\1={REDACTED}"),
     (re.compile(r"\bsk-[A-Za-z0-9_-]{8,}"), REDACTED),
-    (re.compile(r"[^\s@<>\"'(),;:=/]+@[^\s@<>\"'(),;:=/]+\.[^\W\d_]{2,}"), REDACTED),  # an e-mail address
+    (re.compile(r"[^\s@<>\"'(),;:=/]{1,64}@[^\s@<>\"'(),;:=/]+\.[^\W\d_]{2,}"), REDACTED),  # an e-mail address
     # Our session and CSRF tokens are 43 characters of base64url: both cases, which no identifier of that length has.
     (re.compile(r"(?<![\w-])(?=[\w-]*[a-z])(?=[\w-]*[A-Z])[A-Za-z0-9_-]{40,}(?![\w-])"), REDACTED),
 )
+_SUSPICIOUS: Final = re.compile(r"[@=]|://|sk-|DETAIL|[Bb][Ee][Aa][Rr]|[Bb][Aa][Ss][Ii][Cc]|[A-Za-z0-9_-]{40}")
+"""What every shape has in some form. One look instead of seven: a line of six fields costs 21 µs instead of 66."""
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _MAX_MESSAGE_CHARACTERS: Final = 300
 _NOISY: Final = ("httpx2", "httpcore2", "asyncio", "uvicorn.access")
@@ -99,6 +102,8 @@ def _clean(key: str, value: Any) -> Any:
     match value:
         case str():
             return _clean_text(value)
+        case BaseException():
+            return _clean_text(f"{type(value).__qualname__}: {_harmless_message(value)}")
         case bytes():
             return f"{len(value)} bytes"
         case Mapping():
@@ -117,6 +122,8 @@ def _is_secret(key: str) -> bool:
 
 
 def _clean_text(text: str) -> str:
+    if _SUSPICIOUS.search(text) is None:
+        return text
     for pattern, replacement in _SHAPES:
         text = pattern.sub(replacement, text)
     return text
@@ -176,12 +183,12 @@ def _text_renderer(*, colors: bool) -> list[Processor]:
 
 def _escape_controls(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Keep a value on its line: a caller must not be able to write log lines or terminal codes of its own."""
-    return {
-        key: _CONTROLS.sub(lambda match: repr(match.group())[1:-1], value)
-        if isinstance(value, str) and key != "exception"
-        else value
-        for key, value in event.items()
-    }
+    return {key: _escape(key, value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _escape(key: str, text: str) -> str:
+    rows = text.split("\n") if key == "exception" else [text]
+    return "\n".join(_CONTROLS.sub(lambda match: repr(match.group())[1:-1], row) for row in rows)
 
 
 def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:

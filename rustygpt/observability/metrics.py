@@ -136,7 +136,7 @@ class Metrics:
     def _declare_http(self) -> None:
         self.http_requests_total = self._counter(
             "http_requests_total",
-            "HTTP answers by method, route template and status; a request that the client left unanswered counts as 499.",
+            "HTTP answers by method, route template and status; a request whose client left before the answer counts as 499.",
             *("method", "route", "status"),
         )
         self.http_request_duration_seconds = self._histogram(

@@ -7,7 +7,7 @@ from starlette.testclient import TestClient
 
 from rustygpt.http.client_address import ClientAddressMiddleware
 from rustygpt.observability.metrics import Metrics
-from tests.http.conftest import build_app
+from tests.http.sample_app import build_app
 
 PROXIES = ("10.0.0.0/8", "fd00::/8")
 

@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from rustygpt.http.middleware import CONTENT_SECURITY_POLICY, SECURITY_HEADERS
 from rustygpt.observability.metrics import Metrics
-from tests.http.conftest import Actor, build_app
+from tests.http.sample_app import Actor, build_app
 
 Lines = Callable[[], list[dict[str, Any]]]
 
@@ -29,7 +29,7 @@ def test_well_formed_request_id_is_kept(client: TestClient) -> None:
 @pytest.mark.parametrize("given", ["", "a b", "x" * 65, "a\x0b", "é", 'a"b', "a/b"])
 def test_malformed_request_id_is_replaced(client: TestClient, given: str) -> None:
     """Anything else is replaced by a fresh one, and never comes back."""
-    answered = client.get("/healthz", headers={"X-Request-Id": given.encode("latin-1")}).headers["x-request-id"]
+    answered = client.get("/healthz", headers=[(b"X-Request-Id", given.encode("latin-1"))]).headers["x-request-id"]
     assert answered != given
     assert len(answered) == 36
 

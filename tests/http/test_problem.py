@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from rustygpt.http.problem import CONTENT_TYPE
 from rustygpt.observability.metrics import Metrics
-from tests.http.conftest import build_app, running
+from tests.http.sample_app import build_app, running
 
 Lines = Callable[[], list[dict[str, Any]]]
 
