@@ -61,7 +61,7 @@ def find_binaries(wanted_major: int | None) -> Binaries:
         raise EmbeddedPostgresError(
             f"The database in the data folder was made by PostgreSQL {wanted_major}; this machine has {here}.\n"
             f"Install PostgreSQL {wanted_major}, or dump the data with version {wanted_major} and load it into a new folder "
-            "(RUSTYGPT_DATA_DIR), or move the folder postgres/cluster away to start empty."
+            "(RUSTYGPT_DATA_DIR), or move its folder postgres/cluster away to start empty."
         )
     raise EmbeddedPostgresError(
         f"No PostgreSQL {wanted_major or f'{OLDEST_MAJOR} or newer'} was found"

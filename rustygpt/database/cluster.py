@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rustygpt.database.binaries import Binaries
-from rustygpt.database.processes import Account, explain, folder_as_seen_inside, run_tool
+from rustygpt.database.processes import Account, explain, folder_as_seen_inside, open_plain, run_tool
 
 NAME = "rustygpt"
 """The name of the database and of the role that owns it."""
@@ -69,12 +69,12 @@ class Cluster:
 
     def _fill(self, staging: Path, password: str, timeout_seconds: float) -> None:
         if self.account:
-            os.chown(staging, self.account.uid, self.account.gid)
+            os.chown(staging, self.account.uid, self.account.gid, follow_symlinks=False)
         self._initialise(staging, timeout_seconds)
         settings = _SETTINGS + (_SETTINGS_SINCE_18 if self.binaries.major >= 18 else "")
-        with (staging / "postgresql.conf").open("a") as file:
-            file.write(settings)
-        (staging / "pg_hba.conf").write_text(_HBA)
+        for name, flag, text in (("postgresql.conf", os.O_APPEND, settings), ("pg_hba.conf", os.O_TRUNC, _HBA)):
+            with open_plain(staging / name, os.O_WRONLY | flag, self.account) as file:
+                file.write(text)
         statements = (f"alter role {NAME} password '{password}'", f"create database {NAME} owner {NAME}")
         # The whole file system is synced afterwards, once: 30 ms. A sync of each file: 1.1 s.
         self._run_sql(staging, statements, timeout_seconds, "-F")

@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 from subprocess import Popen
-from typing import IO
+from typing import TextIO
 from urllib.parse import quote
 
 from rustygpt.database.binaries import Binaries, find_binaries, is_runnable_by
@@ -34,6 +34,7 @@ from rustygpt.database.processes import (
     choose_account,
     explain,
     folder_as_seen_inside,
+    open_plain,
     spawn,
 )
 from rustygpt.database.runtime_folder import RuntimeFolder, fits_socket
@@ -43,7 +44,7 @@ __all__ = ["EmbeddedPostgres", "EmbeddedPostgresError"]
 _STOP_SECONDS = 15.0
 _POLL_SECONDS = 0.01
 _LOG_BYTES = 1_048_576
-_COMMAND, _SERVICE = b"command\n", b"service\n"
+_COMMAND, _SERVICE = "command", "service"
 _STARTS_LATER = ("shared memory block", "lock file")
 """What PostgreSQL says while children of a killed server are still ending."""
 
@@ -60,7 +61,7 @@ class EmbeddedPostgres:
         self._cluster = self._folder / "cluster"
         self._start_seconds = start_seconds
         self._is_command = is_command
-        self._lock: int | None = None
+        self._lock: TextIO | None = None
         self._process: Popen[bytes] | None = None
         self._runtime = RuntimeFolder(self._folder / "runtime")
         self._starter = os.getpid()
@@ -89,13 +90,12 @@ class EmbeddedPostgres:
             return
         atexit.unregister(self.stop)
         process, self._process = self._process, None
-        if self._lock is not None:
-            os.ftruncate(self._lock, 0)
+        self._announce("")
         if process is not None:
             stop_process(process, _STOP_SECONDS)
         if self._lock is not None:
             self._runtime.remove()
-            os.close(self._lock)
+            self._lock.close()
             self._lock = None
 
     @property
@@ -106,7 +106,8 @@ class EmbeddedPostgres:
     def _start(self, deadline: float) -> str:
         self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        self._give_to_owner(self._folder)
+        if owner := self._owner():
+            os.chown(self._folder, owner.uid, owner.gid, follow_symlinks=False)
         while True:
             if self._take_lock():
                 return self._serve(deadline)
@@ -120,20 +121,19 @@ class EmbeddedPostgres:
             time.sleep(_POLL_SECONDS)
 
     def _take_lock(self) -> bool:
-        descriptor = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = open_plain(self._folder / "lock", os.O_WRONLY | os.O_CREAT, self._owner())
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            os.close(descriptor)
+            lock.close()
             return False
-        os.ftruncate(descriptor, 0)  # nobody joins before the server is ready and the kind is written
-        self._lock = descriptor
-        self._give_to_owner(self._folder / "lock")
+        self._lock = lock
+        self._announce("")
         return True
 
     def _join(self) -> str | None:
         """Return the DSN of the running server; None while there is none that will last for us."""
-        kind = (self._folder / "lock").read_bytes()
+        kind = (self._folder / "lock").read_text()
         file = read_pid_file(self._cluster)
         if file is None or kind not in ((_COMMAND, _SERVICE) if self._is_command else (_SERVICE,)):
             return None
@@ -159,7 +159,7 @@ class EmbeddedPostgres:
             socket_folder = str(self._runtime.socket_folder(account))
         atexit.register(self.stop)
         self._launch(cluster, socket_folder, deadline)
-        self._announce()
+        self._announce(_COMMAND if self._is_command else _SERVICE)
         return self._dsn(socket_folder)
 
     def _reachable(self, binaries: Binaries, account: Account | None) -> Binaries:
@@ -192,9 +192,8 @@ class EmbeddedPostgres:
                 cluster.set_password(password, deadline - time.monotonic())
         if not is_known:  # only a password that the server has gets its file
             draft.unlink(missing_ok=True)
-            draft.touch(mode=0o600)
-            draft.write_text(password)
-            self._give_to_owner(draft)
+            with open_plain(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, self._owner()) as file:
+                file.write(password)
             draft.replace(path)
 
     def _launch(self, cluster: Cluster, socket_folder: str, deadline: float) -> None:
@@ -213,7 +212,7 @@ class EmbeddedPostgres:
             arguments += ["-c", setting]
         while True:
             with self._open_log() as log:
-                start = log.tell()
+                start = os.fstat(log.fileno()).st_size
                 self._process = spawn(arguments, folder=self._cluster, account=cluster.account, log=log)
             wait_until(self._is_settled, deadline)
             if self._process.poll() is None:
@@ -235,10 +234,13 @@ class EmbeddedPostgres:
     def _is_settled(self) -> bool:
         return self._is_ready() or self._process is None or self._process.poll() is not None
 
-    def _announce(self) -> None:
-        """Let others join."""
+    def _announce(self, kind: str) -> None:
+        """Tell others in the lock file what kind of server they may join; nothing while it is not ready or stopping."""
         if self._lock is not None:
-            os.write(self._lock, _COMMAND if self._is_command else _SERVICE)
+            self._lock.truncate(0)
+            self._lock.seek(0)
+            self._lock.write(kind)
+            self._lock.flush()
 
     def _dsn(self, socket_folder: str) -> str:
         password = (self._folder / "password").read_text()
@@ -246,22 +248,20 @@ class EmbeddedPostgres:
             f"postgresql://{NAME}:{password}@/{NAME}?host={quote(socket_folder, safe='/')}&port={SOCKET_NAME.rpartition('.')[2]}"
         )
 
-    def _open_log(self) -> IO[bytes]:
-        path = self._folder / "log"
-        path.touch(mode=0o600)
-        if path.stat().st_size > _LOG_BYTES:
+    def _open_log(self) -> TextIO:
+        path, flags = self._folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        if path.exists() and path.stat().st_size > _LOG_BYTES:
             path.replace(path.with_name("log.old"))
-            path.touch(mode=0o600)
-        self._give_to_owner(path)
-        return path.open("ab")
+        return open_plain(path, flags, self._owner())
 
     def _read_log(self, start: int) -> str:
         with (self._folder / "log").open("rb") as log:
             log.seek(start)
             return log.read(_LOG_BYTES).decode(errors="replace")
 
-    def _give_to_owner(self, path: Path) -> None:
-        """As root in another user's data folder: leave that user what we make, or their next start fails."""
-        if os.geteuid() == 0:
-            owner = self._folder.parent.stat()
-            os.chown(path, owner.st_uid, owner.st_gid)
+    def _owner(self) -> Account | None:
+        """As root: the owner of the data folder, who gets the files that we make and can start the server another time."""
+        if os.geteuid() != 0:
+            return None
+        status = self._folder.parent.stat()
+        return Account(status.st_uid, status.st_gid)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rustygpt.database.processes import HAS_PROC
+from rustygpt.database.processes import HAS_PROC, open_plain
 
 SOCKET_NAME = ".s.PGSQL.5432"
 _POLL_SECONDS = 0.005
@@ -56,10 +56,9 @@ def forget_dead_server(cluster: Path) -> None:
     if read_pid_file(cluster) is None:
         path.unlink(missing_ok=True)
         return
-    _, rest = path.read_bytes().split(b"\n", 1)
-    with path.open("rb+") as file:
-        file.write(b"%d\n%s" % (os.getpid(), rest))
-        file.truncate()
+    _, rest = path.read_text(errors="replace").split("\n", 1)
+    with open_plain(path, os.O_WRONLY | os.O_TRUNC, None) as file:
+        file.write(f"{os.getpid()}\n{rest}")
 
 
 def is_answering(folder: str) -> bool:

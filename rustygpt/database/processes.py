@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import TextIO
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _CLONE_NEWUSER = 1, 4, 0x1000_0000
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -26,6 +26,7 @@ REMEDIES = (
     ("No space left on device", "Free some disk space, or choose another folder with RUSTYGPT_DATA_DIR."),
     ("Disk quota exceeded", "Free some disk space, or choose another folder with RUSTYGPT_DATA_DIR."),
     ("Read-only file system", "Choose a writable folder with RUSTYGPT_DATA_DIR."),
+    ("Operation not permitted", "Start RustyGPT as an ordinary user, or set DATABASE_URL."),
     ("Permission denied", "Choose a folder of your own with RUSTYGPT_DATA_DIR, or set DATABASE_URL."),
     ("could not look up effective user ID", "Give this user id an entry in /etc/passwd, or set DATABASE_URL."),
 )
@@ -58,6 +59,14 @@ def choose_account(*owned: Path) -> Account | None:
         if entry.pw_uid != 0:
             return Account(entry.pw_uid, entry.pw_gid)
     return Account(65_534, 65_534)
+
+
+def open_plain(path: Path, flags: int, owner: Account | None) -> TextIO:
+    """Open a file for writing (0600 when made) for its `owner`; a symbolic link, which its owner may have set as a trap for root, is refused."""
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    if owner is not None:
+        os.fchown(descriptor, owner.uid, owner.gid)
+    return os.fdopen(descriptor, "w")
 
 
 def folder_as_seen_inside(folder: Path, account: Account | None) -> str:
@@ -94,7 +103,7 @@ def run_tool(
     return subprocess.CompletedProcess(arguments, process.returncode, output.decode(errors="replace"))
 
 
-def spawn(arguments: list[str], *, folder: Path, account: Account | None, log: IO[bytes]) -> subprocess.Popen[bytes]:
+def spawn(arguments: list[str], *, folder: Path, account: Account | None, log: TextIO) -> subprocess.Popen[bytes]:
     """Start the server in `folder` as `account`, output to `log`; it gets SIGINT (fast shutdown) when the calling thread ends."""
     return _popen(arguments, folder, account, _die_with_parent(signal.SIGINT), stdin=subprocess.DEVNULL, output=log)
 
@@ -106,7 +115,7 @@ def _popen(
     before: Callable[[], None] | None,
     *,
     stdin: int,
-    output: IO[bytes] | int,
+    output: TextIO | int,
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - our own arguments, no shell
         arguments,

@@ -66,7 +66,7 @@ class RuntimeFolder:
         """Remove the folder, ours or the one that a killed process left; without one do nothing."""
         with contextlib.suppress(FileNotFoundError, ValueError):
             path = Path(self._record.read_text())
-            if path.name.startswith(_PREFIX) and path.lstat().st_uid == os.geteuid():
+            if path.name.startswith(_PREFIX) and path.parent in _parents() and path.lstat().st_uid == os.geteuid():
                 shutil.rmtree(path, ignore_errors=True)
         self._record.unlink(missing_ok=True)
         if self._guard is not None:
@@ -85,9 +85,8 @@ class RuntimeFolder:
 
 
 def _parents() -> Iterator[Path]:
-    """Yield the folders where we may make ours, the best first."""
-    own = os.environ.get("XDG_RUNTIME_DIR")
-    candidates = [own] if own and os.geteuid() != 0 else []
+    """Yield the folders where we may make ours, the best first. Not XDG_RUNTIME_DIR: it goes when its user logs out."""
+    candidates: list[str] = []
     with contextlib.suppress(FileNotFoundError):
         candidates.append(tempfile.gettempdir())
     for parent in map(Path, dict.fromkeys([*candidates, *_FALLBACKS])):
