@@ -16,14 +16,10 @@ async def ensure_first_administrator(database: Database, passwords: Passwords, s
     """Create the administrator of `admin_email` and `admin_password` if set-up is open; say whether that was done.
 
     `admin_name` defaults to the address's first part. *passwords* must be open. Several processes may call this at once. Raises
-    SettingsError when only one of the two is given, or one cannot be used; later changes of these settings change nothing.
+    SettingsError when one of them cannot be used. Once set-up is done, these settings change nothing.
     """
     email, password = settings.admin_email, settings.admin_password.get_secret_value()
-    if not email and not password:
-        return False
-    if not email or not password:
-        raise SettingsError("admin_email and admin_password: set both, or neither")
-    if await procedures.is_set_up(database):
+    if not email or not password or await procedures.is_set_up(database):
         return False
     email, name = _checked(email, password, settings)
     try:

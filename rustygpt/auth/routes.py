@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 from typing import Any, Final
-from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,7 +16,7 @@ from rustygpt.auth.models import ListedSession, SignedInUser
 from rustygpt.auth.sessions import SESSION_COOKIE, SessionCookies
 from rustygpt.auth.sign_in import Caller, SignedIn, SignIn
 from rustygpt.database.pool import Database
-from rustygpt.errors import AccountDisabled, BadRequest, SessionExpired
+from rustygpt.errors import AccountDisabled, SessionExpired
 from rustygpt.http.body import read_body
 from rustygpt.http.cursors import PageCursors
 from rustygpt.http.request import path_uuid, query_limit, query_value
@@ -116,7 +115,8 @@ class AuthRoutes:
 
     async def list_sessions(self, request: Request) -> Response:
         """List the user's live sessions, newest first."""
-        actor, limit, before = actor_of(request), query_limit(request), self._page_start(request)
+        actor, limit = actor_of(request), query_limit(request)
+        (before,) = self._cursors.page(query_value(request, "cursor"), CURSOR_KIND, 1)
         rows = await procedures.list_sessions(self._database, actor=actor.user_id, before=before, limit=limit + 1)
         page = rows[:limit]
         more = len(rows) > limit
@@ -151,15 +151,6 @@ class AuthRoutes:
         response = Response(status_code=204)
         self._cookies.clear(response, request)
         return response
-
-    def _page_start(self, request: Request) -> SessionId | None:
-        if (cursor := query_value(request, "cursor")) is None:
-            return None
-        match self._cursors.decode(CURSOR_KIND, cursor):
-            case [UUID() as last]:
-                return SessionId(last)
-            case _:
-                raise BadRequest("The cursor is not one that this server gave out for this list.")
 
 
 def _caller(request: Request) -> Caller:

@@ -7,7 +7,7 @@ import base64
 import binascii
 import hashlib
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
@@ -44,6 +44,15 @@ class PageCursors:
             raise BadRequest("The cursor is not one that this server gave out for this list.") from None
         return [_untagged(value) for value in tagged]
 
+    def page(self, text: str | None, kind: str, count: int) -> list[Any]:
+        """Return the *count* keyset values of a page's `?cursor=`, all None for the first page. Raises BadRequest."""
+        if text is None:
+            return [None] * count
+        values = self.decode(kind, text)
+        if len(values) != count:
+            raise BadRequest("The page cursor is malformed.")
+        return list(values)
+
     def _signer(self, kind: str) -> Signer:
         return Signer(self._secret, salt=f"rustygpt.page-cursor.{kind}", digest_method=hashlib.sha256)
 
@@ -51,7 +60,7 @@ class PageCursors:
 def _tagged(value: CursorValue) -> object:
     match value:
         case UUID():
-            return {"u": value}
+            return {"u": str(value)}  # asyncpg has a subclass of its own, which orjson does not know
         case datetime():
             if value.tzinfo is None:
                 raise ValueError("a cursor needs aware times")
