@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rustygpt.auth import procedures
 from rustygpt.auth.actor import REFUSAL_KEY, Actor
-from rustygpt.auth.csrf import SAFE_METHODS, require_csrf_token, require_own_origin
+from rustygpt.auth.csrf import SAFE_METHODS, origin_of, require_csrf_token, require_own_origin
 from rustygpt.auth.sessions import SESSION_COOKIE, is_token, token_hash
 from rustygpt.database.pool import Database
 from rustygpt.errors import AccountDisabled, DomainError, SessionExpired, SignInRequired
@@ -28,7 +28,7 @@ STREAM_PREFIX: Final = "/api/stream"
 class AuthenticationMiddleware:
     """Puts an Actor, or the reason why there is none, into the scope; asks for the CSRF token where a cookie made the actor.
 
-    *trusted_origins* are origins such as `https://chat.example.com` that count as our own.
+    *trusted_urls* are URLs such as `https://chat.example.com` whose origins count as our own; empty ones are passed over.
     """
 
     def __init__(
@@ -37,13 +37,13 @@ class AuthenticationMiddleware:
         database: Database,
         settings: SessionSettings,
         *,
-        trusted_origins: Collection[str] = (),
+        trusted_urls: Collection[str] = (),
         prefixes: tuple[str, ...] = PREFIXES,
     ) -> None:
         self._app = app
         self._database = database
         self._settings = settings
-        self._trusted_origins = frozenset(trusted_origins)
+        self._trusted_origins = frozenset(origin_of(url) for url in trusted_urls if url)
         self._prefixes = prefixes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -49,3 +49,9 @@ def require_own_origin(request: HTTPConnection, trusted_origins: Collection[str]
     if site is None and origin is not None and urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower() != "":
         return
     raise CsrfRefused("The request comes from another site.")
+
+
+def origin_of(url: str) -> str:
+    """Return the origin of an http(s) *url* as browsers write it in the header Origin."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}".lower()

@@ -114,7 +114,7 @@ class Site:
                     AuthenticationMiddleware,
                     database=database,
                     settings=self.session,
-                    trusted_origins=[public_url] if public_url else [],
+                    trusted_urls=[public_url],
                 ),
             ],
             exception_handlers=exception_handlers(),

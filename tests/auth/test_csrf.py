@@ -94,7 +94,7 @@ async def test_own_pages_and_other_programs_sign_in(site: Site, ada: Browser, he
 
 async def test_public_url_is_trusted_behind_a_proxy(make_site: MakeSite) -> None:
     """A proxy that rewrites Host does no harm when the public URL is set."""
-    site = make_site(public_url="https://chat.example.com")
+    site = make_site(public_url="https://Chat.example.com/here")
     answer = await site.browser().post("/api/setup", ADMIN, headers={"Origin": "https://chat.example.com"})
     assert answer.status_code == 201
 
