@@ -75,9 +75,7 @@ def is_runnable_by(binaries: Binaries, account: Account | None) -> bool:
     if account is None:
         return True
     try:
-        result = run_tool(
-            [binaries.program("postgres"), "-V"], folder=Path("/"), account=account, timeout_seconds=_VERSION_SECONDS
-        )
+        result = run_tool([binaries.program("postgres"), "-V"], account, _VERSION_SECONDS)
     except OSError:
         return False
     return result.returncode == 0

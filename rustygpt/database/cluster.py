@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rustygpt.database.binaries import Binaries
-from rustygpt.database.processes import Account, explain, folder_as_seen_inside, open_plain, run_tool
+from rustygpt.database.processes import Account, entrance, explain, open_plain, run_tool
 
 NAME = "rustygpt"
 """The name of the database and of the role that owns it."""
@@ -82,7 +82,6 @@ class Cluster:
     def _initialise(self, staging: Path, timeout_seconds: float) -> None:
         arguments = [
             self.binaries.program("initdb"),
-            f"--pgdata={folder_as_seen_inside(staging, self.account)}",
             f"--username={NAME}",
             "--encoding=UTF8",
             "--auth=trust",
@@ -94,8 +93,9 @@ class Cluster:
             arguments += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
 
         def initdb(locale: str) -> subprocess.CompletedProcess[str]:
-            command = [*arguments, f"--locale={locale}"]
-            return run_tool(command, folder=staging, account=self.account, timeout_seconds=timeout_seconds)
+            with entrance(staging, self.account) as folder:
+                command = [*arguments, f"--locale={locale}", f"--pgdata={folder.name}"]
+                return run_tool(command, self.account, timeout_seconds, descriptors=folder.descriptors)
 
         result = initdb("C.UTF-8")
         if result.returncode != 0 and "invalid locale" in result.stdout:  # some systems lack it; the encoding stays UTF-8
@@ -104,18 +104,19 @@ class Cluster:
             raise explain(f"The database could not be created in {self.folder.parent}", result.stdout)
 
     def _run_sql(self, folder: Path, statements: tuple[str, ...], timeout_seconds: float, *options: str) -> None:
-        result = run_tool(
-            [
-                self.binaries.program("postgres"),
-                *("--single", "-j", "-D", folder_as_seen_inside(folder, self.account)),
-                *("-c", "exit_on_error=on", "-c", "log_statement=none", "-c", "log_min_error_statement=panic", *options),
-                "postgres",
-            ],
-            folder=folder,
-            account=self.account,
-            timeout_seconds=timeout_seconds,
-            text="".join(f"{statement};\n\n" for statement in statements),
-        )
+        with entrance(folder, self.account) as entered:
+            result = run_tool(
+                [
+                    self.binaries.program("postgres"),
+                    *("--single", "-j", "-D", entered.name),
+                    *("-c", "exit_on_error=on", "-c", "log_statement=none", "-c", "log_min_error_statement=panic", *options),
+                    "postgres",
+                ],
+                self.account,
+                timeout_seconds,
+                descriptors=entered.descriptors,
+                text="".join(f"{statement};\n\n" for statement in statements),
+            )
         if result.returncode != 0:
             raise explain(f"The database in {self.folder.parent} could not be prepared", result.stdout)
 

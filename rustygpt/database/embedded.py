@@ -32,8 +32,8 @@ from rustygpt.database.processes import (
     Account,
     EmbeddedPostgresError,
     choose_account,
+    entrance,
     explain,
-    folder_as_seen_inside,
     open_plain,
     spawn,
 )
@@ -197,23 +197,12 @@ class EmbeddedPostgres:
             draft.replace(path)
 
     def _launch(self, cluster: Cluster, socket_folder: str, deadline: float) -> None:
-        inside = folder_as_seen_inside(self._cluster, cluster.account)
-        server_socket = inside if socket_folder == str(self._cluster) else socket_folder
-        arguments = [cluster.binaries.program("postgres"), "-D", inside]
-        quoted = '"' + server_socket.replace('"', '""') + '"'
-        for setting in (
-            "listen_addresses=",
-            "port=5432",
-            f"unix_socket_directories={quoted}",
-            "unix_socket_permissions=0700",
-            "logging_collector=off",
-            f"cluster_name={NAME}",
-        ):
-            arguments += ["-c", setting]
         while True:
-            with self._open_log() as log:
+            with entrance(self._cluster, cluster.account) as folder, self._open_log() as log:
                 start = os.fstat(log.fileno()).st_size
-                self._process = spawn(arguments, folder=self._cluster, account=cluster.account, log=log)
+                server_socket = folder.name if socket_folder == str(self._cluster) else socket_folder
+                arguments = [cluster.binaries.program("postgres"), "-D", folder.name, *_server_settings(server_socket)]
+                self._process = spawn(arguments, cluster.account, descriptors=folder.descriptors, log=log)
             wait_until(self._is_settled, deadline)
             if self._process.poll() is None:
                 break
@@ -265,3 +254,17 @@ class EmbeddedPostgres:
             return None
         status = self._folder.parent.stat()
         return Account(status.st_uid, status.st_gid)
+
+
+def _server_settings(socket_folder: str) -> list[str]:
+    """What the file postgresql.conf may not change."""
+    quoted = '"' + socket_folder.replace('"', '""') + '"'
+    settings = {
+        "listen_addresses": "",
+        "port": "5432",
+        "unix_socket_directories": quoted,
+        "unix_socket_permissions": "0700",
+        "logging_collector": "off",
+        "cluster_name": NAME,
+    }
+    return [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]

@@ -1,8 +1,8 @@
-"""PostgreSQL's programs run unprivileged, with their working folder inside the cluster, and never outlive us.
+"""PostgreSQL's programs run unprivileged, get at the cluster whatever lies above it, and never outlive us.
 
-As root they run as another user, who may be unable to search the folders above the cluster (`/root` is 0700). The working
-folder is entered before the user changes, and `/proc/self/cwd` then names the cluster without a walk from `/`: so no
-permission of any folder has to change. PR_SET_PDEATHSIG is set after the user changed, which would clear it.
+As root they run as another user, who may be unable to search the folders above the cluster (`/root` is 0700). They inherit
+the opened folder, and `/proc/self/fd/N` names it without a walk from `/`: so no permission of any folder has to change.
+PR_SET_PDEATHSIG is set after the user changed, which would clear it.
 """
 
 import ctypes
@@ -11,7 +11,8 @@ import pwd
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -19,7 +20,7 @@ from typing import TextIO
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _CLONE_NEWUSER = 1, 4, 0x1000_0000
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _SHOWN_LINES = 6
-HAS_PROC = Path("/proc/self/cwd").exists()
+HAS_PROC = Path("/proc/self/fd").exists()
 """Whether a process can be seen, and see itself, through /proc (Linux)."""
 
 REMEDIES = (
@@ -69,9 +70,28 @@ def open_plain(path: Path, flags: int, owner: Account | None) -> TextIO:
     return os.fdopen(descriptor, "w")
 
 
-def folder_as_seen_inside(folder: Path, account: Account | None) -> str:
-    """The name of `folder` for a program that works in it and runs as `account`."""
-    return "/proc/self/cwd" if account is not None and HAS_PROC else str(folder)
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """How a program names the cluster's folder, and the descriptor it must inherit for that, if any."""
+
+    name: str
+    descriptors: tuple[int, ...] = ()
+
+
+@contextmanager
+def entrance(folder: Path, account: Account | None) -> Iterator[Entrance]:
+    """Make `folder` known to programs that are started as `account` within the block; they may use the name for life.
+
+    Not by the working folder: PostgreSQL 15 leaves it for a moment and could not come back.
+    """
+    if account is None or not HAS_PROC:
+        yield Entrance(str(folder))
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield Entrance(f"/proc/self/fd/{descriptor}", (descriptor,))
+    finally:
+        os.close(descriptor)
 
 
 def explain(what: str, output: str) -> EmbeddedPostgresError:
@@ -82,13 +102,19 @@ def explain(what: str, output: str) -> EmbeddedPostgresError:
 
 
 def run_tool(
-    arguments: list[str], *, folder: Path, account: Account | None, timeout_seconds: float, text: str = ""
+    arguments: list[str],
+    account: Account | None,
+    timeout_seconds: float,
+    *,
+    descriptors: tuple[int, ...] = (),
+    text: str = "",
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end in `folder` as `account`, with `text` on its standard input.
+    """Run a program to its end as `account`, with `text` on its standard input.
 
     The result holds stdout and stderr together. Raises EmbeddedPostgresError past the timeout, OSError when it cannot be run.
     """
-    process = _popen(arguments, folder, account, _before_tool(account), stdin=subprocess.PIPE, output=subprocess.PIPE)
+    before = _before_tool(account)
+    process = _popen(arguments, account, descriptors, before, stdin=subprocess.PIPE, output=subprocess.PIPE)
     with process:
         try:
             output, _ = process.communicate(text.encode(), timeout=max(timeout_seconds, 0.1))
@@ -103,15 +129,16 @@ def run_tool(
     return subprocess.CompletedProcess(arguments, process.returncode, output.decode(errors="replace"))
 
 
-def spawn(arguments: list[str], *, folder: Path, account: Account | None, log: TextIO) -> subprocess.Popen[bytes]:
-    """Start the server in `folder` as `account`, output to `log`; it gets SIGINT (fast shutdown) when the calling thread ends."""
-    return _popen(arguments, folder, account, _die_with_parent(signal.SIGINT), stdin=subprocess.DEVNULL, output=log)
+def spawn(arguments: list[str], account: Account | None, *, descriptors: tuple[int, ...], log: TextIO) -> subprocess.Popen[bytes]:
+    """Start the server as `account`, output to `log`; it gets SIGINT (fast shutdown) when the calling thread ends."""
+    before = _die_with_parent(signal.SIGINT)
+    return _popen(arguments, account, descriptors, before, stdin=subprocess.DEVNULL, output=log)
 
 
 def _popen(
     arguments: list[str],
-    folder: Path,
     account: Account | None,
+    descriptors: tuple[int, ...],
     before: Callable[[], None] | None,
     *,
     stdin: int,
@@ -119,7 +146,8 @@ def _popen(
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(  # noqa: S603 - our own arguments, no shell
         arguments,
-        cwd=folder,
+        cwd="/",
+        pass_fds=descriptors,
         env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
         stdin=stdin,
         stdout=output,

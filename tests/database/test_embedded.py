@@ -230,6 +230,19 @@ def test_root_in_the_data_folder_of_another_user(start: Callable[..., Starter], 
     assert start(data_dir, uid=STRANGER, wheel=open_wheel).error == ""
 
 
+def test_system_programs_stand_in_for_the_wheel(start: Callable[..., Starter], data_dir: Path) -> None:
+    """Without the wheel the machine's own PostgreSQL serves, also below 0700 folders, and keeps serving what it made."""
+    if not any(Path("/usr/lib/postgresql").glob("*/bin/initdb")):
+        pytest.skip("no system PostgreSQL here; install Debian's postgresql for this one")
+    starter = start(data_dir, wheel="none")
+    assert starter.error == ""
+    major = (data_dir / "postgres/cluster/PG_VERSION").read_text().strip()
+    starter.terminate()
+    again = start(data_dir)
+    assert str(ask(again.dsn, "select version()")).startswith(f"PostgreSQL {major}.")
+    assert ask(again.dsn, "select current_setting('data_checksums')") == "on"
+
+
 def test_only_the_owner_gets_in(start: Callable[..., Starter], data_dir: Path) -> None:
     """No TCP port; a private socket; a password in a 0600 file that the server insists on; checksums and fsync are on."""
     dsn = start(data_dir).dsn
