@@ -101,8 +101,12 @@ class DatabaseSettings(Table):
     @field_validator("url")
     @classmethod
     def _url_is_postgres(cls, value: SecretStr) -> SecretStr:
-        if value.get_secret_value() and not value.get_secret_value().startswith(("postgres://", "postgresql://")):
+        url = value.get_secret_value()
+        if url and not url.startswith(("postgres://", "postgresql://")):
             raise ValueError("must start with postgres:// or postgresql://")
+        hosts = url.partition("://")[2].partition("/")[0].partition("?")[0].rpartition("@")[2].split(",")
+        if any(not re.fullmatch(r"(\[[^\]]+\]|[^:\[\]]*)(:\d{1,5})?", host) for host in hosts):
+            raise ValueError("must be postgres://user:password@host:port/name, with a number for the port and % signs encoded")
         return value
 
     @model_validator(mode="after")
@@ -185,12 +189,12 @@ class AssistantSettings(Table):
     lease_seconds: float = Field(15.0, ge=2, le=600)
     lease_heartbeat_seconds: float = Field(5.0, ge=0.5, le=300)
     shutdown_grace_seconds: float = Field(20.0, ge=0, le=600)
-    demo: DemoSettings = DemoSettings()
-    llama_cpp: LlamaCppSettings = LlamaCppSettings()
-    providers: tuple[ProviderSettings, ...] = ()
     ollama_base_url: HttpUrl = "http://127.0.0.1:11434"
     openai_base_url: HttpUrl = ""
     openai_api_key: SecretStr = SecretStr("")
+    demo: DemoSettings = DemoSettings()
+    llama_cpp: LlamaCppSettings = LlamaCppSettings()
+    providers: tuple[ProviderSettings, ...] = ()
 
     @field_validator("ollama_base_url")
     @classmethod

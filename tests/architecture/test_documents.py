@@ -91,7 +91,7 @@ def test_annotated_file_explains_every_key() -> None:
     """Each key of config.toml follows a comment, which gives both ends of its range and its variable."""
     lines = (REPOSITORY / "config.toml").read_text(encoding="utf-8").replace("\n# # ", "\n# ").splitlines()
     for above, line in itertools.pairwise(lines):
-        if re.match(r"(# )?[a-z_]+ = ", line) and not line.startswith("# For instance"):
+        if re.match(r"(# )?[a-z0-9_]+ = ", line) and not line.startswith("# For instance"):
             assert above.startswith("# "), f"no comment above {line}"
     for name in WELL_KNOWN:
         assert re.search(rf"\[.*\b{name}\b.*\]$", "\n".join(lines), re.MULTILINE), name

@@ -1,0 +1,167 @@
+"""`rustygpt serve`: the socket, the database, the application, the server; ended in the reverse order, whatever happens."""
+
+import math
+import socket
+import sys
+from contextlib import nullcontext
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rustygpt.cli.options import ConfigFile, DataDir, read_settings
+
+if TYPE_CHECKING:
+    from rustygpt.app import Application
+    from rustygpt.cli.process import Lifespan, Server
+    from rustygpt.settings import Settings
+
+STOP_MARGIN_SECONDS = 5
+"""Beyond the drain and the models' grace: closing connections and pools."""
+
+
+class LogLevel(StrEnum):
+    """`logging.level`"""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(StrEnum):
+    """`logging.format`"""
+
+    AUTO = "auto"
+    TEXT = "text"
+    JSON = "json"
+
+
+def serve(
+    host: Annotated[
+        str | None,
+        typer.Option(
+            "--host", metavar="ADDRESS", help="Listen here; 0.0.0.0 is every interface. (default: 127.0.0.1)", show_default=False
+        ),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port", "-p", metavar="PORT", help="Listen on this port; 0 takes a free one. (default: 8080)", show_default=False
+        ),
+    ] = None,
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+    log_level: Annotated[
+        LogLevel | None, typer.Option("--log-level", help="How much to log. (default: info)", show_default=False)
+    ] = None,
+    log_format: Annotated[
+        LogFormat | None, typer.Option("--log-format", help="How to log. (default: auto, text on a terminal)", show_default=False)
+    ] = None,
+) -> None:
+    """Start RustyGPT: the page, the API and, without DATABASE_URL, a private PostgreSQL.
+
+    Models are found by themselves: an Ollama on this machine, `OPENAI_API_BASE_URL` and `OPENAI_API_KEY`, GGUF files in
+    the data folder. Until there is one, the model "demo" shows how everything works.
+
+    Ctrl+C stops it: streams end in peace and answers get a while to finish. A second Ctrl+C does not wait.
+
+    For instance:
+
+        rustygpt serve
+        rustygpt serve --host 0.0.0.0 --port 80 --data-dir /srv/rustygpt
+        OPENAI_API_KEY=sk-… rustygpt serve
+        DATABASE_URL=postgres://chat:…@db/chat rustygpt serve --log-format json
+    """
+    settings = read_settings(
+        config,
+        server__host=host,
+        server__port=port,
+        data_dir=data_dir,
+        logging__level=log_level.value if log_level else None,
+        logging__format=log_format.value if log_format else None,
+    )
+    run(settings)
+
+
+def run(settings: "Settings") -> None:
+    """Serve until a signal comes. Raises whatever ended it otherwise; on the main thread only."""
+    from rustygpt.cli.connection import database_server
+    from rustygpt.cli.listener import open_listener
+    from rustygpt.observability.logging import configure_logging
+
+    configure_logging(settings.logging)
+    with (
+        open_listener(settings.server.host, settings.server.port) as listener,
+        database_server(settings, is_command=False) as dsn,
+    ):
+        from rustygpt.app import create_app
+
+        _serve(settings, dsn, listener, create_app(settings, dsn))
+
+
+def _serve(settings: "Settings", dsn: str, listener: socket.socket, application: "Application") -> None:
+    import asyncio
+
+    from rustygpt.cli.connection import explained
+    from rustygpt.cli.process import Lifespan
+
+    lifespan = Lifespan(application.asgi)
+    server = _server(settings, listener, application, lifespan)
+    lifespan.on_end = server.end
+    try:
+        server.run(sockets=[listener])
+    except (SystemExit, asyncio.CancelledError, KeyboardInterrupt):
+        if server.forced_by is not None:
+            raise typer.Exit(128 + server.forced_by) from None
+        if lifespan.error is None:
+            raise
+    if lifespan.error is not None:
+        with nullcontext() if server.started else explained(settings, dsn):
+            raise lifespan.error
+
+
+def _server(settings: "Settings", listener: socket.socket, application: "Application", lifespan: "Lifespan") -> "Server":
+    import uvicorn
+
+    from rustygpt.cli.listener import BACKLOG
+    from rustygpt.cli.process import Server
+
+    config = uvicorn.Config(
+        lifespan,
+        loop="uvloop" if sys.platform != "win32" else "asyncio",
+        http="httptools",
+        lifespan="on",
+        log_config=None,
+        access_log=False,  # the application writes one canonical line for each request
+        proxy_headers=False,  # server.trusted_proxies decides, in the application
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=settings.server.keep_alive_seconds,
+        timeout_graceful_shutdown=math.ceil(
+            settings.sse.drain_seconds + settings.assistant.shutdown_grace_seconds + STOP_MARGIN_SECONDS
+        ),
+    )
+    return Server(
+        config,
+        begin_drain=application.begin_drain,
+        on_ready=lambda: _print_banner(settings, listener),
+        drain_seconds=settings.sse.drain_seconds,
+    )
+
+
+def _print_banner(settings: "Settings", listener: socket.socket) -> None:
+    """Say where the page is. The first line has one form for programs that start us; the rest is for people."""
+    from rustygpt import __version__
+    from rustygpt.cli.connection import place
+    from rustygpt.cli.listener import url_of
+
+    typer.echo(f"RustyGPT {__version__} is ready on {settings.server.public_url or url_of(listener)}")
+    if sys.stdout.isatty():
+        typer.echo("")
+        typer.echo("  first time   open the page: it creates the first administrator")
+        typer.echo(f"  database     {place(settings, settings.database.url.get_secret_value())}")
+        typer.echo("  models       see the line `models_found` in the log; `rustygpt serve --help` says how to add one")
+        typer.echo("  stop         Ctrl+C")
+        typer.echo("")
+    sys.stdout.flush()
