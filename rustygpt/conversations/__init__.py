@@ -1,0 +1,1 @@
+"""Conversations and who belongs to them."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, override
+from typing import Any
 
 import asyncpg
 import orjson
 import structlog
+from typing_extensions import override
 
 from rustygpt.database.call import Caller
 from rustygpt.settings import DatabaseSettings

@@ -185,10 +185,10 @@ end
 $$;
 
 -- reap_generations: close generations whose owner is gone, keeping their partial text.
--- p_owner_is_alone: true at boot of a process that holds the database for itself: then every running one is orphaned; else only
--- those whose lease has run out. p_limit: how many at most. Returns a row for each, with the position to announce.
--- Emits message.done (error), error generation_interrupted, thread.activity.
-create or replace function rustygpt_api.reap_generations(p_owner_is_alone boolean, p_limit integer)
+-- p_running: those that the calling process is running itself; never reaped. p_is_alone: the caller holds the database for itself,
+-- so every other running one is orphaned; else only those whose lease has run out. p_limit: how many at most.
+-- Returns a row for each, with the position to announce. Emits message.done (error), error generation_interrupted, thread.activity.
+create or replace function rustygpt_api.reap_generations(p_running uuid[], p_is_alone boolean, p_limit integer)
 returns table (message_id uuid, "position" bigint)
 language plpgsql security definer set search_path = rustygpt, pg_temp as $$
 #variable_conflict use_column
@@ -198,15 +198,13 @@ declare
 begin
   for v_id in
     select g.message_id from generations g
-    where g.state = 'running' and (p_owner_is_alone or g.lease_until < clock_timestamp())
+    where g.state = 'running' and g.message_id <> all (p_running) and (p_is_alone or g.lease_until < clock_timestamp())
     order by g.message_id limit p_limit
   loop
     v_generation := lock_generation(v_id);
-    if v_generation.state = 'running' and (p_owner_is_alone or v_generation.lease_until < clock_timestamp()) then
-      message_id := v_id;
-      position := end_generation(v_id, 'interrupted', null, null, 'generation_interrupted',
+    if v_generation.state = 'running' and (p_is_alone or v_generation.lease_until < clock_timestamp()) then
+      return query select v_id, end_generation(v_id, 'interrupted', null, null, 'generation_interrupted',
         'The server stopped while this was being written. What had been said is kept.');
-      return next;
     end if;
   end loop;
 end

@@ -80,7 +80,7 @@ begin
   perform from conversations c where c.id = p_conversation for no key update;
   perform require_role_for(p_actor, p_conversation, p_role);
   select u.id into v_user from users u
-  where u.status = 'active' and (u.id = p_user or (p_user is null and u.email_key = lower(p_email)));
+  where u.status = 'active' and (u.id = p_user or (p_user is null and u.email_key = email_key(p_email)));
   if v_user is null then
     perform fail('RG404', 'RGP.NOT_FOUND', 'Nobody here has this address or id.');
   end if;

@@ -97,8 +97,8 @@ begin
 end
 $$;
 
--- list_chunks: a reply's stored deltas from chunk p_from on, in order. p_limit: 1 to 1001. Raises RG404 RGP.NOT_FOUND.
-create or replace function rustygpt_api.list_chunks(p_actor uuid, p_message uuid, p_from integer, p_limit integer)
+-- list_chunks: a reply's stored deltas from chunk p_start on, in order. p_limit: 1 to 1001. Raises RG404 RGP.NOT_FOUND.
+create or replace function rustygpt_api.list_chunks(p_actor uuid, p_message uuid, p_start integer, p_limit integer)
 returns table (idx integer, content text, created_at timestamptz)
 language plpgsql stable security definer set search_path = rustygpt, pg_temp as $$
 #variable_conflict use_column
@@ -106,7 +106,7 @@ begin
   perform require_member(p_actor, (select m.conversation_id from messages m where m.id = p_message), 'viewer');
   return query
     select e.idx, e.content, e.created_at from event_log e
-    where e.message_id = p_message and e.type = 'message.delta' and e.idx >= p_from
+    where e.message_id = p_message and e.type = 'message.delta' and e.idx >= p_start
     order by e.idx limit p_limit;
 end
 $$;

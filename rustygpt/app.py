@@ -1,0 +1,180 @@
+"""The composition root: builds every object, wires routes, orders middleware; nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
+
+from rustygpt.assistant.catalogue import Catalogue, build_catalogue
+from rustygpt.assistant.generation import Workbench
+from rustygpt.assistant.routes import AssistantRoutes
+from rustygpt.assistant.runner import Runner
+from rustygpt.auth.authenticate import AuthenticationMiddleware
+from rustygpt.auth.passwords import Passwords
+from rustygpt.auth.procedures import ended_sessions
+from rustygpt.auth.routes import AuthRoutes
+from rustygpt.auth.sessions import SessionCookies
+from rustygpt.auth.sign_in import SignIn
+from rustygpt.conversations.members import MemberRoutes
+from rustygpt.conversations.routes import ConversationRoutes
+from rustygpt.database.pool import Database
+from rustygpt.database.readiness import missing_scripts
+from rustygpt.database.scripts import read_scripts
+from rustygpt.database.sole_process import SoleProcess
+from rustygpt.http.client_address import ClientAddressMiddleware
+from rustygpt.http.cursors import PageCursors
+from rustygpt.http.middleware import RequestContextMiddleware, SecurityHeadersMiddleware
+from rustygpt.http.problem import exception_handlers
+from rustygpt.ids import SessionId
+from rustygpt.lifespan import Parts, running
+from rustygpt.maintenance import Maintenance
+from rustygpt.messages.routes import FindMention, MessageRoutes
+from rustygpt.messages.threads import ThreadRoutes
+from rustygpt.observability.health import HealthRoutes, ReadinessCheck
+from rustygpt.observability.metrics import Metrics
+from rustygpt.secret_key import load_secret_key
+from rustygpt.streaming.bus.inprocess import InProcessBus
+from rustygpt.streaming.coordinator import Coordinator
+from rustygpt.streaming.log import EventLog
+from rustygpt.streaming.routes import StreamRoutes
+from rustygpt.streaming.sweeper import Sweeper
+from rustygpt.web.spa import spa_routes
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from uuid import UUID
+
+    from starlette.types import ASGIApp
+
+    from rustygpt.settings import Settings
+
+WEB_FOLDER = Path(__file__).parent / "web" / "dist"
+
+
+class Application:
+    """The ASGI application and what its server must tell it."""
+
+    def __init__(self, asgi: ASGIApp, parts: Parts) -> None:
+        self.asgi = asgi
+        self._parts = parts
+
+    def begin_drain(self) -> None:
+        """The process is asked to end: say so to clients now. To be called in the event loop."""
+        self._parts.begin_drain()
+
+
+def create_app(settings: Settings, dsn: str) -> Application:
+    """Build the application for a database; nothing is opened before its lifespan starts."""
+    bus = InProcessBus()
+    parts = _build_parts(settings, dsn, bus)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with running(parts):
+            yield
+
+    starlette = Starlette(
+        routes=_routes(parts, bus),
+        middleware=[
+            Middleware(SecurityHeadersMiddleware, hsts_max_age_seconds=settings.security.hsts.max_age_seconds),
+            Middleware(ClientAddressMiddleware, trusted_proxies=settings.server.trusted_proxies),
+            Middleware(RequestContextMiddleware, metrics=parts.metrics),
+            Middleware(
+                AuthenticationMiddleware,
+                database=parts.database,
+                settings=settings.session,
+                trusted_urls=[settings.server.public_url],
+            ),
+        ],
+        exception_handlers=exception_handlers(),
+        lifespan=lifespan,
+    )
+    return Application(starlette, parts)
+
+
+def _build_parts(settings: Settings, dsn: str, bus: InProcessBus) -> Parts:
+    metrics = Metrics()
+    database = Database(dsn, settings.database)
+    catalogue = build_catalogue(settings.assistant, settings.data_dir)
+    coordinator = Coordinator(database, settings.sse, metrics)
+    event_log = EventLog(
+        database, settings.sse, metrics, lease_seconds=settings.assistant.lease_seconds, publish=coordinator.publish
+    )
+    bench = Workbench(database, catalogue, event_log, bus, metrics, settings.assistant)
+
+    async def find_ended(sessions: Collection[UUID]) -> list[UUID]:
+        return [row.session_id for row in await ended_sessions(database, sessions=[SessionId(each) for each in sessions])]
+
+    parts = Parts(
+        settings=settings,
+        dsn=dsn,
+        metrics=metrics,
+        database=database,
+        sole_process=SoleProcess(dsn, settings.database),
+        passwords=Passwords(settings.auth),
+        catalogue=catalogue,
+        coordinator=coordinator,
+        sweeper=Sweeper(coordinator, find_ended),
+        event_log=event_log,
+        runner=Runner(bench, is_alone=True),
+        maintenance=Maintenance(database, metrics),
+    )
+    bus.listen(on_wake=coordinator.wake, on_signal=parts.sweeper.on_signal)
+    bus.listen(on_signal=parts.runner.on_signal)
+    return parts
+
+
+def _routes(parts: Parts, bus: InProcessBus) -> list[BaseRoute]:
+    settings, database, metrics = parts.settings, parts.database, parts.metrics
+    cursors = PageCursors(load_secret_key(settings.secret_key.get_secret_value(), settings.data_dir))
+    max_bytes = settings.server.max_body_bytes
+    sign_in = SignIn(database, parts.passwords, settings.auth, settings.session, bus, metrics)
+    cookies = SessionCookies(settings.security.cookie, settings.server.public_url)
+    return [
+        *HealthRoutes(_readiness(parts), metrics, settings.metrics.token).routes,
+        *AuthRoutes(database, sign_in, cookies, cursors, settings.auth, max_body_bytes=max_bytes).routes,
+        *ConversationRoutes(database, bus, cursors, max_bytes).routes,
+        *MemberRoutes(database, bus, cursors, max_bytes).routes,
+        *MessageRoutes(database, bus, cursors, _mention_finder(parts.catalogue), max_bytes).routes,
+        *ThreadRoutes(database, bus, cursors, max_bytes).routes,
+        *AssistantRoutes(database, bus, parts.catalogue, metrics).routes,
+        *StreamRoutes(database, parts.coordinator, parts.sweeper).routes,
+        *spa_routes(WEB_FOLDER),
+    ]
+
+
+def _mention_finder(catalogue: Catalogue) -> FindMention:
+    def find(content: str) -> str | None:
+        mention = catalogue.find_mention(content)
+        return None if mention is None else mention.model or ""
+
+    return find
+
+
+def _readiness(parts: Parts) -> dict[str, ReadinessCheck]:
+    scripts = read_scripts()
+
+    async def schema() -> str | None:
+        missing = await missing_scripts(parts.database, scripts)
+        parts.metrics.db_readiness_checks_total.labels("failed" if missing else "ok").inc()
+        return f"schema: {', '.join(missing)}" if missing else None
+
+    async def coordinator() -> str | None:
+        return None if parts.coordinator.is_tailing else "coordinator: does not follow the event log"
+
+    async def runner() -> str | None:
+        return None if parts.runner.is_working else "runner: does not claim generations"
+
+    async def process_lock() -> str | None:
+        return None if parts.sole_process.is_held else "process_lock: not held"
+
+    async def drain() -> str | None:
+        return "drain: the process is ending" if parts.sweeper.is_draining else None
+
+    return {"schema": schema, "coordinator": coordinator, "runner": runner, "process_lock": process_lock, "drain": drain}

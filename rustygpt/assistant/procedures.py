@@ -1,0 +1,145 @@
+"""Typed calls of the generation procedures, one each, under the same names."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from rustygpt.database.call import Caller
+from rustygpt.ids import MessageId, UserId
+
+FinalState = Literal["done", "length", "cancelled", "timeout", "error", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A generation that this process owns as long as its fence holds."""
+
+    message_id: UUID
+    conversation_id: UUID
+    root_id: UUID
+    parent_id: UUID
+    requested_by: UUID
+    requested_model: str | None
+    fence: int
+    queue_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PromptTurn:
+    """A message that leads to a reply; `speaker` is None for the assistant."""
+
+    role: Literal["user", "assistant"]
+    speaker: str | None
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationSetting:
+    """What frames a prompt."""
+
+    system_prompt: str
+    title: str
+    member_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class RenewedLease:
+    """What a heartbeat found out about one generation."""
+
+    message_id: UUID
+    is_lost: bool
+    is_cancelled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Status is finished or refused; `position` is to be announced."""
+
+    status: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """The message's status now; `is_running` when its runner must still be told; `position` None when nothing was written."""
+
+    status: str
+    is_running: bool
+    position: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """A generation that was closed because its owner is gone."""
+
+    message_id: UUID
+    position: int
+
+
+async def claim_generation(
+    database: Caller, *, owner: str, lease_seconds: float, deadline_seconds: float
+) -> Claim | None:
+    """Take the next queued generation, fair by user, or None."""
+    return await database.optional(
+        "claim_generation", Claim, owner=owner, lease_seconds=lease_seconds, deadline_seconds=deadline_seconds
+    )
+
+
+async def read_prompt(database: Caller, *, message: UUID, characters: int) -> list[PromptTurn]:
+    """Read what a reply answers, newest first, up to *characters*."""
+    return await database.many("read_prompt", PromptTurn, message=message, characters=characters)
+
+
+async def read_generation_setting(database: Caller, *, message: UUID) -> GenerationSetting:
+    """Read what frames the prompt."""
+    return await database.one("read_generation_setting", GenerationSetting, message=message)
+
+
+async def name_model(database: Caller, *, message: UUID, fence: int, provider: str, model: str) -> bool:
+    """Record who answers. False when the fence is lost."""
+    return await database.value("name_model", bool, message=message, fence=fence, provider=provider, model=model)
+
+
+async def renew_leases(
+    database: Caller, *, messages: Sequence[UUID], fences: Sequence[int], lease_seconds: float
+) -> list[RenewedLease]:
+    """Keep the running generations of this process."""
+    return await database.many(
+        "renew_leases", RenewedLease, messages=messages, fences=fences, lease_seconds=lease_seconds
+    )
+
+
+async def finish_generation(
+    database: Caller,
+    *,
+    message: UUID,
+    fence: int,
+    state: FinalState,
+    prompt_tokens: int | None,
+    completion_tokens: int | None,
+    error_code: str | None,
+    error_message: str | None,
+) -> Finished:
+    """Write the last word of a generation; the same call twice is once."""
+    return await database.one(
+        "finish_generation",
+        Finished,
+        message=message,
+        fence=fence,
+        state=state,
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        error_code=error_code,
+        error_message=error_message,
+    )
+
+
+async def cancel_generation(database: Caller, *, actor: UserId, message: MessageId) -> Cancelled:
+    """Stop a reply. Raises NotFound, Forbidden, Conflict."""
+    return await database.one("cancel_generation", Cancelled, actor=actor, message=message)
+
+
+async def reap_generations(database: Caller, *, running: Sequence[UUID], is_alone: bool, limit: int) -> list[Reaped]:
+    """Close generations whose owner is gone; *running* are this process's own."""
+    return await database.many("reap_generations", Reaped, running=running, is_alone=is_alone, limit=limit)

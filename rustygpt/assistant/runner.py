@@ -1,0 +1,156 @@
+"""The runner claims queued generations and runs them, as many at once as the settings allow.
+
+It is woken by a signal and looks by itself every few seconds, so a lost signal costs seconds. Every generation it runs has a lease that
+it renews; what a dead process left behind it closes, keeping the partial text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import structlog
+
+from rustygpt.assistant.generation import Generation, Workbench
+from rustygpt.assistant.procedures import claim_generation, reap_generations, renew_leases
+from rustygpt.errors import DomainError
+from rustygpt.ids import Position, new_uuid
+
+if TYPE_CHECKING:
+    from rustygpt.signals import SignalKind
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS: Final = 2.0
+REAP_SECONDS: Final = 5.0
+REAP_LIMIT: Final = 100
+
+
+class Runner:
+    """Runs generations. *is_alone*: no other process serves this database, so every foreign running generation is orphaned."""
+
+    def __init__(self, bench: Workbench, *, is_alone: bool) -> None:
+        self._bench = bench
+        self._is_alone = is_alone
+        self._owner = str(new_uuid())
+        self._running: dict[UUID, Generation] = {}
+        self._wake = asyncio.Event()
+        self._is_draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.is_working = False
+
+    def on_signal(self, kind: SignalKind, key: str) -> None:
+        """Hear of new work, and of a stop that somebody asked for."""
+        if kind == "generation_queued":
+            self._wake.set()
+        elif kind == "cancel":
+            for message_id, generation in self._running.items():
+                if str(message_id) == key:
+                    generation.cancel()
+
+    def begin_drain(self) -> None:
+        """Claim nothing more; what runs may end."""
+        self._is_draining = True
+
+    async def drained(self) -> None:
+        """Wait until nothing runs. The caller sets the deadline."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Work until cancelled; then what still runs is closed as interrupted."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_leases())
+            while True:
+                try:
+                    await self._reap_and_claim(group)
+                    self.is_working = True
+                except DomainError as error:
+                    if self.is_working:
+                        log.warning("runner_paused", code=error.code)
+                    self.is_working = False
+                await self._wait()
+
+    async def _reap_and_claim(self, group: asyncio.TaskGroup) -> None:
+        await self.reap()
+        next_reap_at = time.monotonic() + REAP_SECONDS
+        while True:
+            while not self._is_draining and len(self._running) < self._bench.settings.max_concurrency:
+                if not await self._claim(group):
+                    break
+            await self._wait()
+            if time.monotonic() >= next_reap_at:
+                return
+
+    async def reap(self) -> None:
+        """Close what dead processes left running. Raises Unavailable."""
+        reaped = await reap_generations(
+            self._bench.database, running=list(self._running), is_alone=self._is_alone, limit=REAP_LIMIT
+        )
+        for generation in reaped:
+            log.warning("generation_interrupted", message_id=str(generation.message_id))
+            self._bench.metrics.generation_ended("", "", "interrupted")
+            self._bench.announcer.wake(Position(generation.position))
+
+    async def _claim(self, group: asyncio.TaskGroup) -> bool:
+        settings, metrics = self._bench.settings, self._bench.metrics
+        claim = await claim_generation(
+            self._bench.database,
+            owner=self._owner,
+            lease_seconds=settings.lease_seconds,
+            deadline_seconds=settings.deadline_seconds,
+        )
+        if claim is None:
+            return False
+        metrics.generation_queue_seconds.observe(claim.queue_seconds)
+        generation = Generation(claim, self._bench)
+        self._running[claim.message_id] = generation
+        self._idle.clear()
+        metrics.generations_running.set(len(self._running))
+        group.create_task(self._run(generation))
+        return True
+
+    async def _run(self, generation: Generation) -> None:
+        try:
+            await generation.run()
+        finally:
+            del self._running[generation.claim.message_id]
+            self._bench.metrics.generations_running.set(len(self._running))
+            if not self._running:
+                self._idle.set()
+            self._wake.set()
+
+    async def _keep_leases(self) -> None:
+        """Renew leases in the quiet phases, when no delta does, and learn of stops whose signal was lost."""
+        settings = self._bench.settings
+        while True:
+            await asyncio.sleep(settings.lease_heartbeat_seconds)
+            claims = [generation.claim for generation in self._running.values()]
+            if not claims:
+                continue
+            try:
+                renewed = await renew_leases(
+                    self._bench.database,
+                    messages=[claim.message_id for claim in claims],
+                    fences=[claim.fence for claim in claims],
+                    lease_seconds=settings.lease_seconds,
+                )
+            except DomainError as error:
+                log.warning("leases_not_renewed", code=error.code, generations=len(claims))
+                continue
+            for lease in renewed:
+                generation = self._running.get(lease.message_id)
+                if generation is not None and lease.is_lost:
+                    generation.lose()
+                elif generation is not None and lease.is_cancelled:
+                    generation.cancel()
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(POLL_SECONDS):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()

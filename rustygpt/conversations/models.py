@@ -1,0 +1,69 @@
+"""Request bodies of the conversation routes."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from rustygpt.http.body import CanonicalUUID, RequestModel
+
+AssistantMode = Literal["always", "mention", "off"]
+MemberRole = Literal["owner", "admin", "member", "viewer"]
+
+
+def _one_line(value: str) -> str:
+    if any(ord(character) < 32 for character in value):
+        raise ValueError("must be one line without control characters")
+    return value.strip()
+
+
+Title = Annotated[str, Field(max_length=200), AfterValidator(_one_line)]
+ModelName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
+SystemPrompt = Annotated[str, Field(max_length=20_000)]
+
+Address = Annotated[str, Field(min_length=3, max_length=254), AfterValidator(_one_line)]
+
+
+class CreateConversation(RequestModel):
+    """`POST /api/conversations`"""
+
+    title: Title = ""
+    is_group: bool = False
+    model: ModelName | None = None
+    system_prompt: SystemPrompt = ""
+    assistant_mode: AssistantMode | None = None
+
+
+class UpdateConversation(RequestModel):
+    """`PATCH /api/conversations/{id}`: what is absent stays; `model` and `assistant_mode` may be null for the default."""
+
+    title: Title = ""
+    is_group: bool = False
+    model: ModelName | None = None
+    system_prompt: SystemPrompt = ""
+    assistant_mode: AssistantMode | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> "UpdateConversation":
+        if not self.model_fields_set:
+            raise ValueError("names nothing to change")
+        return self
+
+
+class AddParticipant(RequestModel):
+    """`POST …/participants`: one of user_id and email."""
+
+    user_id: CanonicalUUID | None = None
+    email: Address | None = None
+    role: MemberRole = "member"
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> "AddParticipant":
+        if (self.user_id is None) == (self.email is None):
+            raise ValueError("needs exactly one of user_id and email")
+        return self
+
+
+class UpdateParticipant(RequestModel):
+    """`PATCH …/participants/{user_id}`"""
+
+    role: MemberRole

@@ -1,0 +1,101 @@
+"""`/api/conversations…`: HTTP in, one procedure, HTTP out."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from rustygpt.auth.actor import actor_of
+from rustygpt.conversations.models import CreateConversation, UpdateConversation
+from rustygpt.conversations.procedures import (
+    create_conversation,
+    get_conversation,
+    list_conversations,
+    update_conversation,
+)
+from rustygpt.database.call import Caller
+from rustygpt.http.body import read_body
+from rustygpt.http.cursors import PageCursors
+from rustygpt.http.request import idempotency_key, path_uuid, query_limit, query_value
+from rustygpt.http.response import json_response
+from rustygpt.ids import ConversationId, Position
+from rustygpt.signals import Announcer
+
+
+class ConversationRoutes:
+    """Create, list, read, change and archive conversations."""
+
+    def __init__(self, database: Caller, announcer: Announcer, cursors: PageCursors, max_body_bytes: int) -> None:
+        self._database = database
+        self._announcer = announcer
+        self._cursors = cursors
+        self._max_body_bytes = max_body_bytes
+
+    @property
+    def routes(self) -> list[Route]:
+        """The routes, to be mounted at the top."""
+        return [
+            Route("/api/conversations", self.list, methods=["GET"]),
+            Route("/api/conversations", self.create, methods=["POST"]),
+            Route("/api/conversations/{conversation_id}", self.get, methods=["GET"]),
+            Route("/api/conversations/{conversation_id}", self.update, methods=["PATCH"]),
+            Route("/api/conversations/{conversation_id}", self.archive, methods=["DELETE"]),
+        ]
+
+    async def list(self, request: Request) -> Response:
+        """Answer the actor's conversations and the stream's position in the same snapshot."""
+        actor = actor_of(request)
+        limit = query_limit(request)
+        before_at, before_id = self._cursors.page(query_value(request, "cursor"), "conversations", 2)
+        page = await list_conversations(
+            self._database, actor=actor.user_id, before_at=before_at, before_id=before_id, limit=limit + 1
+        )
+        more = len(page.items) > limit
+        cursor = self._cursors.encode("conversations", [page.ats[limit - 1], page.ids[limit - 1]]) if more else None
+        return json_response({"items": page.items[:limit], "next_cursor": cursor, "stream_cursor": page.stream_cursor})
+
+    async def create(self, request: Request) -> Response:
+        """Make a conversation."""
+        actor = actor_of(request)
+        body = await read_body(request, CreateConversation, max_bytes=self._max_body_bytes)
+        created = await create_conversation(
+            self._database,
+            actor=actor.user_id,
+            title=body.title,
+            is_group=body.is_group,
+            model=body.model,
+            system_prompt=body.system_prompt,
+            assistant_mode=body.assistant_mode,
+            key=idempotency_key(request),
+        )
+        self._announce(created.position)
+        return json_response(created.conversation, 201)
+
+    async def get(self, request: Request) -> Response:
+        """Answer one conversation."""
+        actor = actor_of(request)
+        conversation = ConversationId(path_uuid(request, "conversation_id"))
+        return json_response(await get_conversation(self._database, actor=actor.user_id, conversation=conversation))
+
+    async def update(self, request: Request) -> Response:
+        """Change what the body names."""
+        actor = actor_of(request)
+        conversation = ConversationId(path_uuid(request, "conversation_id"))
+        body = await read_body(request, UpdateConversation, max_bytes=self._max_body_bytes)
+        changes = body.model_dump(include=body.model_fields_set)
+        changed = await update_conversation(self._database, actor=actor.user_id, conversation=conversation, changes=changes)
+        self._announce(changed.position)
+        return json_response(changed.conversation)
+
+    async def archive(self, request: Request) -> Response:
+        """Archive: it is gone for everybody, and nothing is deleted."""
+        actor = actor_of(request)
+        conversation = ConversationId(path_uuid(request, "conversation_id"))
+        changed = await update_conversation(
+            self._database, actor=actor.user_id, conversation=conversation, changes={"archived": True}
+        )
+        self._announce(changed.position)
+        return Response(status_code=204)
+
+    def _announce(self, position: int | None) -> None:
+        if position is not None:
+            self._announcer.wake(Position(position))

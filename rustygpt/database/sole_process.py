@@ -1,0 +1,101 @@
+"""The lock that keeps a second process off a database while the bus lives inside one process.
+
+Held by a connection of its own for as long as the process lives; a crash frees it at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+import structlog
+from typing_extensions import override
+
+from rustygpt.database.call import Caller
+from rustygpt.database.pool import server_settings
+from rustygpt.errors import DomainError
+
+if TYPE_CHECKING:
+    from rustygpt.settings import DatabaseSettings
+
+log = structlog.get_logger(__name__)
+
+OPEN_SECONDS: Final = 10.0
+RETRY_SECONDS: Final = 0.2
+
+
+class AnotherProcess(Exception):
+    """Another process serves this database already."""
+
+
+class SoleProcess(Caller):
+    """Holds the lock. `open` before anything else touches the log; `watch` takes it again when the connection was lost."""
+
+    def __init__(self, dsn: str, settings: DatabaseSettings) -> None:
+        self._dsn = dsn
+        self._settings = settings
+        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
+        self._lost = asyncio.Event()
+
+    @property
+    def is_held(self) -> bool:
+        """Say whether the lock is held now."""
+        return self._connection is not None and not self._connection.is_closed()
+
+    async def open(self, *, deadline_seconds: float = OPEN_SECONDS) -> None:
+        """Take the lock. A predecessor that was just killed may hold it for a moment. Raises AnotherProcess, Unavailable."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + deadline_seconds
+        while not await self._try():
+            if loop.time() > deadline:
+                raise AnotherProcess(
+                    "another RustyGPT process serves this database; stop it first, or give this one a database of its own"
+                )
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def close(self) -> None:
+        """Let go."""
+        connection, self._connection = self._connection, None
+        if connection is not None and not connection.is_closed():
+            await connection.close(timeout=5)
+
+    async def watch(self) -> None:
+        """Take the lock again whenever the connection is lost, until cancelled."""
+        while True:
+            await self._lost.wait()
+            log.warning("process_lock_lost")
+            while True:
+                try:
+                    await self.open()
+                    break
+                except (AnotherProcess, DomainError) as error:
+                    log.error("process_lock_not_regained", reason=str(error))
+                    await asyncio.sleep(RETRY_SECONDS * 5)
+            log.info("process_lock_regained")
+
+    async def _try(self) -> bool:
+        await self.close()
+        self._lost.clear()
+        if await self.value("hold_database", bool):
+            return True
+        await self.close()
+        return False
+
+    @override
+    async def _fetch(self, statement: str, values: Sequence[object]) -> list[asyncpg.Record]:
+        if self._connection is None:
+            connection = await asyncpg.connect(
+                self._dsn,
+                timeout=self._settings.connect_timeout_seconds,
+                statement_cache_size=0,
+                server_settings=server_settings(self._settings),
+            )
+            connection.add_termination_listener(self._on_termination)
+            self._connection = connection
+        return await self._connection.fetch(statement, *values, timeout=self._settings.statement_timeout_seconds)
+
+    def _on_termination(self, connection: object) -> None:
+        if connection is self._connection:
+            self._lost.set()

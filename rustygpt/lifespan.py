@@ -1,0 +1,110 @@
+"""From nothing to serving, and back: opens what the process needs in order, runs its loops under one TaskGroup, closes in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from rustygpt.auth.first_administrator import ensure_first_administrator
+from rustygpt.database.migrate import migrate
+
+if TYPE_CHECKING:
+    from rustygpt.assistant.catalogue import Catalogue
+    from rustygpt.assistant.runner import Runner
+    from rustygpt.auth.passwords import Passwords
+    from rustygpt.database.pool import Database
+    from rustygpt.database.sole_process import SoleProcess
+    from rustygpt.maintenance import Maintenance
+    from rustygpt.observability.metrics import Metrics
+    from rustygpt.settings import Settings
+    from rustygpt.streaming.coordinator import Coordinator
+    from rustygpt.streaming.log import EventLog
+    from rustygpt.streaming.sweeper import Sweeper
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What has a life: built unopened by the application, opened and closed here."""
+
+    settings: Settings
+    dsn: str
+    metrics: Metrics
+    database: Database
+    sole_process: SoleProcess
+    passwords: Passwords
+    catalogue: Catalogue
+    coordinator: Coordinator
+    sweeper: Sweeper
+    event_log: EventLog
+    runner: Runner
+    maintenance: Maintenance
+
+    def begin_drain(self) -> None:
+        """Prepare for the end: readyz is 503 from now on, streams end one after the other, no generation begins."""
+        log.info("drain_begun")
+        self.sweeper.begin_drain()
+        self.runner.begin_drain()
+
+
+@asynccontextmanager
+async def running(parts: Parts) -> AsyncIterator[None]:
+    """Serve inside this context. Raises SchemaError, AnotherProcess, SettingsError or the database's errors at the start."""
+    async with AsyncExitStack() as stack:
+        await _open(parts, stack)
+        loops: list[Callable[[], Coroutine[Any, Any, None]]] = [
+            parts.sole_process.watch,
+            parts.coordinator.run,
+            parts.sweeper.run,
+            parts.event_log.run,
+            parts.maintenance.run,
+        ]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(loop()) for loop in loops]
+            runner = group.create_task(parts.runner.run())
+            try:
+                yield
+            finally:
+                parts.begin_drain()
+                await _end_generations(parts, runner)
+                for task in tasks:
+                    task.cancel()
+
+
+async def _open(parts: Parts, stack: AsyncExitStack) -> None:
+    report = await migrate(parts.dsn, connect_seconds=parts.settings.database.connect_timeout_seconds)
+    for script in report.applied:
+        parts.metrics.db_bootstrap_scripts_total.labels(script.kind, "applied").inc()
+    parts.metrics.db_bootstrap_duration_seconds.observe(report.seconds)
+    log.info("database_ready", applied=len(report.applied), epoch=report.epoch, seconds=round(report.seconds, 3))
+
+    stack.push_async_callback(parts.sole_process.close)
+    await parts.sole_process.open()
+    stack.push_async_callback(parts.database.close)
+    await parts.database.open()
+    parts.passwords.open()
+    stack.callback(parts.passwords.close)
+    await ensure_first_administrator(parts.database, parts.passwords, parts.settings)
+    await parts.coordinator.open()
+    # Before anybody is served: what a killed predecessor left running is closed within the first second.
+    await parts.runner.reap()
+    stack.push_async_callback(parts.catalogue.close)
+    await parts.catalogue.open()
+
+
+async def _end_generations(parts: Parts, runner: asyncio.Task[None]) -> None:
+    """Give what runs its grace, then have it closed as interrupted."""
+    grace = parts.settings.assistant.shutdown_grace_seconds
+    try:
+        async with asyncio.timeout(grace):
+            await parts.runner.drained()
+    except TimeoutError:
+        log.warning("generations_cut_short", grace_seconds=grace)
+    runner.cancel()
+    await asyncio.wait([runner])

@@ -1,0 +1,132 @@
+"""Messages: post, answer, read. HTTP in, one procedure, HTTP out; a page of messages carries the stream's position of its snapshot."""
+
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from rustygpt.auth.actor import actor_of
+from rustygpt.database.call import Caller
+from rustygpt.errors import BadRequest
+from rustygpt.http.body import read_body
+from rustygpt.http.cursors import PageCursors
+from rustygpt.http.request import idempotency_key, path_uuid, query_limit, query_value
+from rustygpt.http.response import json_response
+from rustygpt.ids import ConversationId, MessageId, Position
+from rustygpt.messages.models import PostMessage, PostReply, PostRoot
+from rustygpt.messages.procedures import get_message, list_chunks, list_messages, post_message
+from rustygpt.signals import Announcer
+
+FindMention = Callable[[str], str | None]
+"""How a text addresses the assistant: None not at all, "" by its general name, else the id of a model."""
+
+
+class MessageRoutes:
+    """Post and read messages."""
+
+    def __init__(
+        self,
+        database: Caller,
+        announcer: Announcer,
+        cursors: PageCursors,
+        find_mention: FindMention,
+        max_body_bytes: int,
+    ) -> None:
+        self._database = database
+        self._announcer = announcer
+        self._cursors = cursors
+        self._find_mention = find_mention
+        self._max_body_bytes = max_body_bytes
+
+    @property
+    def routes(self) -> list[Route]:
+        """The routes, to be mounted at the top."""
+        return [
+            Route("/api/conversations/{conversation_id}/messages", self.list, methods=["GET"]),
+            Route("/api/conversations/{conversation_id}/messages", self.post, methods=["POST"]),
+            Route("/api/threads/{conversation_id}/root", self.post_root, methods=["POST"]),
+            Route("/api/messages/{message_id}", self.get, methods=["GET"]),
+            Route("/api/messages/{message_id}/reply", self.reply, methods=["POST"]),
+            Route("/api/messages/{message_id}/chunks", self.chunks, methods=["GET"]),
+        ]
+
+    async def post(self, request: Request) -> Response:
+        """Post into a conversation: a new thread, or an answer to parent_id."""
+        actor_of(request)
+        conversation = ConversationId(path_uuid(request, "conversation_id"))
+        body = await read_body(request, PostMessage, max_bytes=self._max_body_bytes)
+        parent = MessageId(body.parent_id) if body.parent_id else None
+        return await self._post(request, conversation, parent, body)
+
+    async def post_root(self, request: Request) -> Response:
+        """Start a thread."""
+        actor_of(request)
+        conversation = ConversationId(path_uuid(request, "conversation_id"))
+        return await self._post(
+            request, conversation, None, await read_body(request, PostRoot, max_bytes=self._max_body_bytes)
+        )
+
+    async def reply(self, request: Request) -> Response:
+        """Answer a message, in its thread."""
+        actor_of(request)
+        parent = MessageId(path_uuid(request, "message_id"))
+        return await self._post(request, None, parent, await read_body(request, PostReply, max_bytes=self._max_body_bytes))
+
+    async def list(self, request: Request) -> Response:
+        """Answer a conversation's messages, newest first."""
+        actor = actor_of(request)
+        limit = query_limit(request)
+        (before,) = self._cursors.page(query_value(request, "cursor"), "messages", 1)
+        page = await list_messages(
+            self._database,
+            actor=actor.user_id,
+            conversation=ConversationId(path_uuid(request, "conversation_id")),
+            before=before,
+            limit=limit + 1,
+        )
+        cursor = self._cursors.encode("messages", [page.seqs[limit - 1]]) if len(page.seqs) > limit else None
+        return json_response({"items": page.items[:limit], "next_cursor": cursor, "stream_cursor": page.stream_cursor})
+
+    async def get(self, request: Request) -> Response:
+        """Answer one message."""
+        actor = actor_of(request)
+        message = MessageId(path_uuid(request, "message_id"))
+        found = await get_message(self._database, actor=actor.user_id, message=message)
+        return json_response({**found.message, "stream_cursor": found.stream_cursor})
+
+    async def chunks(self, request: Request) -> Response:
+        """Answer a reply's stored deltas from chunk ?from= on."""
+        actor = actor_of(request)
+        limit = query_limit(request)
+        start = query_value(request, "from") or "0"
+        if not start.isascii() or not start.isdecimal() or len(start) > 9:
+            raise BadRequest("from must be the number of a chunk.")
+        rows = await list_chunks(
+            self._database,
+            actor=actor.user_id,
+            message=MessageId(path_uuid(request, "message_id")),
+            start=int(start),
+            limit=limit + 1,
+        )
+        following = rows[limit].idx if len(rows) > limit else None
+        return json_response({"items": rows[:limit], "next_from": following})
+
+    async def _post(
+        self, request: Request, conversation: ConversationId | None, parent: MessageId | None, body: PostReply
+    ) -> Response:
+        posted = await post_message(
+            self._database,
+            actor=actor_of(request).user_id,
+            conversation=conversation,
+            parent=parent,
+            content=body.content,
+            model=body.model,
+            mention=self._find_mention(body.content),
+            key=idempotency_key(request, body.client_id),
+        )
+        if posted.position is not None:
+            self._announcer.wake(Position(posted.position))
+        if posted.is_queued:
+            self._announcer.signal("generation_queued")
+        return json_response(posted.answer, 201)

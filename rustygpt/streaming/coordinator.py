@@ -1,0 +1,237 @@
+"""The coordinator turns the log into streams, one per process.
+
+`head`: every position up to it has been put into the rings of this process, in order, each once. The committer's own batches extend
+the rings directly where they continue `head`; everything else is read from the log, once for all conversations. Work per event is
+proportional to the subscribers who get it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import structlog
+
+from rustygpt.database.call import Caller
+from rustygpt.errors import DomainError
+from rustygpt.ids import ConversationId, Position, UserId
+from rustygpt.observability.metrics import Metrics
+from rustygpt.streaming.events import LoggedEvent
+from rustygpt.streaming.frames import Frame, MemberChange, encode_event
+from rustygpt.streaming.procedures import Head, read_conversation_events, read_events, read_user_events, stream_head
+from rustygpt.streaming.ring import Ring
+
+if TYPE_CHECKING:
+    from rustygpt.settings import SseSettings
+    from rustygpt.streaming.subscriber import Subscriber
+
+log = structlog.get_logger(__name__)
+
+PAGE_EVENTS: Final = 256
+TAIL_EVENTS: Final = 500
+
+
+class PageAbandoned(Exception):
+    """A shared page was not read because its first reader went away."""
+
+
+class Coordinator:
+    """Rings, and who follows them. Opened once; `run` keeps it at the log's end."""
+
+    def __init__(self, database: Caller, settings: SseSettings, metrics: Metrics) -> None:
+        self.database = database
+        self.settings = settings
+        self.metrics = metrics
+        self.epoch = ""
+        self.head = 0
+        self.is_tailing = False
+        self.sent: Counter[str] = Counter()
+        self._rings: dict[UUID, Ring] = {}
+        self._followers: dict[UUID, set[Subscriber]] = {}
+        self._by_user: dict[UUID, set[Subscriber]] = {}
+        self._wanted = 0
+        self._wake = asyncio.Event()
+        self._pages: dict[tuple[UUID, int], asyncio.Future[tuple[list[Frame], int, bool]]] = {}
+
+    async def open(self) -> None:
+        """Start at the log's end. Raises Unavailable."""
+        head = await stream_head(self.database)
+        self.epoch, self.head, self._wanted = head.epoch, head.position, head.position
+
+    # --- who listens -------------------------------------------------------------------------------------------------------
+
+    def register(self, subscriber: Subscriber) -> None:
+        """Make a subscriber known, before it reads anything, so that no event can pass between."""
+        self._by_user.setdefault(subscriber.user_id, set()).add(subscriber)
+
+    def unregister(self, subscriber: Subscriber) -> None:
+        """Forget a subscriber, and the rings that nobody follows any more."""
+        for conversation_id in list(subscriber.following):
+            self.unfollow(subscriber, conversation_id)
+        of_user = self._by_user.get(subscriber.user_id, set())
+        of_user.discard(subscriber)
+        if not of_user:
+            self._by_user.pop(subscriber.user_id, None)
+
+    def follow(self, subscriber: Subscriber, conversation_id: UUID) -> None:
+        """Let a subscriber be woken by a conversation's events; its ring starts at `head` where there was none."""
+        if conversation_id not in self._rings:
+            self._rings[conversation_id] = Ring(
+                self.head, max_events=self.settings.ring_events, max_bytes=self.settings.ring_bytes
+            )
+        self._followers.setdefault(conversation_id, set()).add(subscriber)
+        subscriber.following.add(conversation_id)
+
+    def unfollow(self, subscriber: Subscriber, conversation_id: UUID) -> None:
+        """Undo `follow`."""
+        subscriber.following.discard(conversation_id)
+        followers = self._followers.get(conversation_id, set())
+        followers.discard(subscriber)
+        if not followers:
+            self._followers.pop(conversation_id, None)
+            self._rings.pop(conversation_id, None)
+
+    def ring(self, conversation_id: UUID) -> Ring:
+        """Return the ring of a followed conversation."""
+        return self._rings[conversation_id]
+
+    def streams_of(self, user_id: UUID) -> int:
+        """Count a user's open streams on this process."""
+        return len(self._by_user.get(user_id, ()))
+
+    def subscribers(self) -> list[Subscriber]:
+        """Return everybody, in no order."""
+        return [subscriber for group in self._by_user.values() for subscriber in group]
+
+    # --- what comes in -----------------------------------------------------------------------------------------------------
+
+    def publish(self, events: Sequence[LoggedEvent]) -> None:
+        """Take committed events of this process, in position order. What does not continue `head` is read from the log instead."""
+        for event in events:
+            if event.position == self.head + 1:
+                self._ingest(event)
+            elif event.position > self.head:
+                self.wake(Position(events[-1].position))
+                return
+
+    def wake(self, position: Position) -> None:
+        """Hear that the log goes up to *position* at least."""
+        if position > self._wanted:
+            self._wanted = position
+        if self._wanted > self.head:
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Follow the log until cancelled. Every sse.heal_seconds the log's end is asked for: a lost wake-up costs no more."""
+        failures = 0
+        next_look_at = 0.0
+        self.is_tailing = True
+        while True:
+            try:
+                if time.monotonic() >= next_look_at:
+                    self._compare(await stream_head(self.database))
+                    next_look_at = time.monotonic() + self.settings.heal_seconds
+                await self._catch_up()
+                failures = 0
+                self.is_tailing = True
+                await self._wait_for_wake(next_look_at - time.monotonic())
+            except DomainError as error:
+                failures += 1
+                self.is_tailing = False
+                if failures == 1:
+                    log.warning("log_unreadable", code=error.code)
+                await asyncio.sleep(min(0.1 * failures, 1.0))
+
+    async def page(self, conversation_id: UUID, after: int) -> tuple[list[Frame], int, bool]:
+        """Read a page of one conversation's log after a position: frames, the position read up to, and whether more may follow.
+
+        Readers that ask for the same page at the same time share one query. Raises Unavailable.
+        """
+        key = (conversation_id, after)
+        while (shared := self._pages.get(key)) is not None:
+            try:
+                return await asyncio.shield(shared)
+            except PageAbandoned:
+                continue
+        future = self._pages[key] = asyncio.get_running_loop().create_future()
+        try:
+            upto = self.head
+            events = await read_conversation_events(
+                self.database, conversation=ConversationId(conversation_id), after=after, upto=upto, limit=PAGE_EVENTS
+            )
+            is_full = len(events) == PAGE_EVENTS
+            page = [encode_event(event, self.epoch) for event in events], events[-1].position if is_full else upto, is_full
+            future.set_result(page)
+            return page
+        except BaseException as error:
+            # The first reader may be gone while others wait: they read for themselves.
+            future.set_exception(error if isinstance(error, DomainError) else PageAbandoned())
+            future.exception()  # marks it as seen: there may be no other reader
+            raise
+        finally:
+            del self._pages[key]
+
+    async def user_page(self, user_id: UUID, after: int) -> tuple[list[Frame], int]:
+        """Read a page of what a user may see after a position: frames and the position read up to. Raises Unavailable."""
+        upto = self.head
+        events = await read_user_events(self.database, user=UserId(user_id), after=after, upto=upto, limit=PAGE_EVENTS)
+        is_full = len(events) == PAGE_EVENTS
+        return [encode_event(event, self.epoch) for event in events], events[-1].position if is_full else upto
+
+    # --- inside ------------------------------------------------------------------------------------------------------------
+
+    async def _wait_for_wake(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(max(seconds, 0.001)):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    def _compare(self, head: Head) -> None:
+        if head.epoch == self.epoch and head.position >= self.head:
+            self.wake(Position(head.position))
+            return
+        # History is another one (a backup was restored under the server): what clients have may be wrong, and they must hear it.
+        log.warning("epoch_changed", before=self.epoch, now=head.epoch, head=head.position)
+        self.epoch, self.head, self._wanted = head.epoch, head.position, head.position
+        for subscriber in self.subscribers():
+            subscriber.end("epoch_changed")
+
+    async def _catch_up(self) -> None:
+        while self.head < self._wanted:
+            if not self._rings and not self._by_user:
+                self.head = self._wanted
+                return
+            events = await read_events(self.database, after=self.head, limit=TAIL_EVENTS)
+            for event in events:
+                if event.position == self.head + 1:  # the committer may have been faster meanwhile
+                    self._ingest(event)
+            if not events:
+                return
+
+    def _ingest(self, event: LoggedEvent) -> None:
+        """Put the next event into its ring and wake its readers. The only place where `head` grows by an event."""
+        conversation_id = event.conversation_id
+        if conversation_id is not None and (event.type == "membership.changed" or conversation_id in self._rings):
+            frame = encode_event(event, self.epoch)
+            if frame.change is not None:
+                self._tell_member(frame.change, conversation_id, event.position)
+            if (ring := self._rings.get(conversation_id)) is not None:
+                ring.append(frame)
+        self.head = event.position
+        for subscriber in self._followers.get(conversation_id, ()) if conversation_id else ():
+            subscriber.on_frame(conversation_id)
+
+    def _tell_member(self, change: MemberChange, conversation_id: UUID, position: int) -> None:
+        """Let the streams of whoever came or went know, before the event itself reaches their ring."""
+        for subscriber in self._by_user.get(change.user_id, ()):
+            if change.action == "added":
+                subscriber.on_joined(conversation_id, position)
+            elif change.action == "removed":
+                subscriber.on_left(conversation_id, position)
+

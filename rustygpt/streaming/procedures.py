@@ -1,0 +1,125 @@
+"""Typed calls of the event log's procedures, one each, under the same names."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from rustygpt.database.call import Caller
+from rustygpt.ids import ConversationId, UserId
+from rustygpt.streaming.events import GapReason, LoggedEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where the log ends; positions below `first_position` have been pruned."""
+
+    epoch: str
+    position: int
+    first_position: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedStream:
+    """Where a stream starts. With a `gap_reason`, `start` is the position after the hole and `gap_from` where it begins."""
+
+    epoch: str
+    head: int
+    start: int
+    gap_reason: GapReason | None
+    gap_from: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedUserStream(OpenedStream):
+    """The same for a user's own stream, with the conversations that the user is in at `head`."""
+
+    conversations: list[UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class AppendedDelta:
+    """What became of one chunk: status is appended, duplicate or refused; the rest is None when refused."""
+
+    status: str
+    position: int | None
+    prev: int | None
+    at: datetime | None
+    is_cancelled: bool | None
+
+
+async def stream_head(database: Caller) -> Head:
+    """Read where the log ends."""
+    return await database.one("stream_head", Head)
+
+
+async def read_events(database: Caller, *, after: int, limit: int) -> list[LoggedEvent]:
+    """Read the log of all conversations after a position, in order."""
+    return await database.many("read_events", LoggedEvent, after=after, limit=limit)
+
+
+async def read_conversation_events(
+    database: Caller, *, conversation: ConversationId, after: int, upto: int, limit: int
+) -> list[LoggedEvent]:
+    """Read one conversation's log in (after, upto], personal events of everybody included."""
+    return await database.many(
+        "read_conversation_events", LoggedEvent, conversation=conversation, after=after, upto=upto, limit=limit
+    )
+
+
+async def read_user_events(database: Caller, *, user: UserId, after: int, upto: int, limit: int) -> list[LoggedEvent]:
+    """Read what a user may see of the log in (after, upto]."""
+    return await database.many("read_user_events", LoggedEvent, user=user, after=after, upto=upto, limit=limit)
+
+
+async def open_conversation_stream(
+    database: Caller,
+    *,
+    actor: UserId,
+    conversation: ConversationId,
+    epoch: str | None,
+    after: int | None,
+    since: datetime | None,
+    max_backlog: int,
+) -> OpenedStream:
+    """Pass the gate and find the start. Raises NotFound."""
+    return await database.one(
+        "open_conversation_stream",
+        OpenedStream,
+        actor=actor,
+        conversation=conversation,
+        epoch=epoch,
+        after=after,
+        since=since,
+        max_backlog=max_backlog,
+    )
+
+
+async def open_user_stream(
+    database: Caller, *, actor: UserId, epoch: str | None, after: int | None, since: datetime | None, max_backlog: int
+) -> OpenedUserStream:
+    """Find the start of a user's own stream, and the user's conversations."""
+    return await database.one(
+        "open_user_stream", OpenedUserStream, actor=actor, epoch=epoch, after=after, since=since, max_backlog=max_backlog
+    )
+
+
+async def append_deltas(
+    database: Caller,
+    *,
+    messages: Sequence[UUID],
+    fences: Sequence[int],
+    indexes: Sequence[int],
+    contents: Sequence[str],
+    lease_seconds: float,
+) -> list[AppendedDelta]:
+    """Store one chunk for each of several replies; the answers come in the given order."""
+    return await database.many(
+        "append_deltas",
+        AppendedDelta,
+        messages=messages,
+        fences=fences,
+        indexes=indexes,
+        contents=contents,
+        lease_seconds=lease_seconds,
+    )

@@ -1,0 +1,223 @@
+"""The stream routes: raw ASGI, so that a frame goes from the ring to the socket without a copy or a wrapper.
+
+A stream registers before it reads anything; what may fail (session, membership, cursor, cap) fails before the answer starts. EventSource
+gives up for good on any 4xx, 5xx and 204, so overload and drain are a 200 with a `retry:` that ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+import structlog
+from starlette.requests import Request
+from starlette.routing import Route
+
+from rustygpt.auth.actor import Actor, actor_of
+from rustygpt.database.call import Caller
+from rustygpt.errors import DomainError, NotFound, RateLimited
+from rustygpt.http.request import path_uuid
+from rustygpt.ids import ConversationId
+from rustygpt.streaming.cursor import Cursor, Start, requested_start
+from rustygpt.streaming.frames import encode_control, encode_retry
+from rustygpt.streaming.procedures import OpenedStream, open_conversation_stream, open_user_stream
+from rustygpt.streaming.subscriber import (
+    OVERLOAD_RECONNECT_MS,
+    RECONNECT_MS,
+    ConversationSubscriber,
+    Subscriber,
+    UserSubscriber,
+)
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from rustygpt.streaming.coordinator import Coordinator
+    from rustygpt.streaming.sweeper import Sweeper
+
+log = structlog.get_logger(__name__)
+
+HEADERS: Final = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),
+]
+
+
+class StreamRoutes:
+    """`/api/stream…`."""
+
+    def __init__(self, database: Caller, coordinator: Coordinator, sweeper: Sweeper) -> None:
+        self._database = database
+        self._coordinator = coordinator
+        self._sweeper = sweeper
+
+    @property
+    def routes(self) -> list[Route]:
+        """The routes, to be mounted at the top."""
+        return [
+            Route("/api/stream", _Endpoint(self._user_stream), methods=["GET"]),
+            Route("/api/stream/conversations/{conversation_id}", _Endpoint(self._conversation_stream), methods=["GET"]),
+            Route("/api/stream/{user_id}", _Endpoint(self._user_stream), methods=["GET"]),
+        ]
+
+    async def _user_stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        actor = actor_of(scope)
+        if "user_id" in scope["path_params"] and path_uuid(Request(scope), "user_id") != actor.user_id:
+            raise NotFound
+        await self._serve(scope, receive, send, actor, None)
+
+    async def _conversation_stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        actor = actor_of(scope)
+        await self._serve(scope, receive, send, actor, path_uuid(Request(scope), "conversation_id"))
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, actor: Actor, conversation_id: UUID | None) -> None:
+        start = requested_start(scope)
+        if self._sweeper.is_draining:
+            await _send_away(send)
+            return
+        if self._coordinator.streams_of(actor.user_id) >= self._coordinator.settings.max_streams_per_user:
+            raise RateLimited("You have too many streams open; close one.", retry_after_seconds=5)
+        subscriber: UserSubscriber | ConversationSubscriber = (
+            UserSubscriber(self._coordinator, actor.user_id, actor.session_id)
+            if conversation_id is None
+            else ConversationSubscriber(self._coordinator, actor.user_id, actor.session_id, conversation_id)
+        )
+        try:
+            opened = await self._open(subscriber, actor, start)
+            subscriber.cursor = opened.start
+            if scope["method"] == "HEAD":
+                await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+                await send({"type": "http.response.body", "body": b""})
+                return
+            await Connection(subscriber, actor, self._coordinator, self._sweeper).serve(receive, send, start, opened)
+        finally:
+            self._coordinator.unregister(subscriber)
+
+    async def _open(self, subscriber: Subscriber, actor: Actor, start: Start) -> OpenedStream:
+        """Ask the database where to start. Raises NotFound, Unavailable."""
+        cursor = start.cursor
+        place: dict[str, Any] = {
+            "epoch": cursor.epoch if cursor else None,
+            "after": cursor.position if cursor else None,
+            "since": start.since,
+            "max_backlog": self._coordinator.settings.persistence.max_events_per_user,
+        }
+        if isinstance(subscriber, UserSubscriber):
+            opened = await open_user_stream(self._database, actor=actor.user_id, **place)
+            subscriber.enter(opened.conversations, opened.head)
+            return opened
+        assert isinstance(subscriber, ConversationSubscriber)  # noqa: S101 - the only other kind
+        conversation_id = ConversationId(subscriber.conversation_id)
+        return await open_conversation_stream(self._database, actor=actor.user_id, conversation=conversation_id, **place)
+
+
+class Connection:
+    """One open response and its subscriber, as the sweeper sees them. Times are monotonic."""
+
+    def __init__(self, subscriber: Subscriber, actor: Actor, coordinator: Coordinator, sweeper: Sweeper) -> None:
+        now = time.monotonic()
+        self.subscriber = subscriber
+        self.drain_at: float | None = None
+        self.lifetime_ends_at = now + coordinator.settings.max_lifetime_seconds * random.uniform(0.8, 1.2)
+        self.session_ends_at = now + (actor.absolute_expires_at - datetime.now(UTC)).total_seconds()
+        self._coordinator = coordinator
+        self._sweeper = sweeper
+        self._limit = asyncio.timeout(None)
+
+    def abort(self) -> None:
+        """Give up a send that does not end."""
+        self._limit.reschedule(asyncio.get_running_loop().time())
+
+    async def serve(self, receive: Receive, send: Send, start: Start, opened: OpenedStream) -> None:
+        """Send the stream until it ends or the client is gone."""
+        self._sweeper.add(self)
+        try:
+            async with asyncio.TaskGroup() as group:
+                watcher = group.create_task(self._until_disconnect(receive))
+                try:
+                    await self._stream(send, start, opened)
+                finally:
+                    watcher.cancel()
+        finally:
+            self._sweeper.discard(self)
+
+    async def _stream(self, send: Send, start: Start, opened: OpenedStream) -> None:
+        async def send_bytes(data: bytes) -> None:
+            await send({"type": "http.response.body", "body": data, "more_body": True})
+
+        try:
+            async with self._limit:
+                await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+                await send_bytes(self._greeting(start, opened))
+                await self.subscriber.run(send_bytes)
+                await send({"type": "http.response.body", "body": b""})
+        except TimeoutError:
+            if not self._limit.expired():
+                raise
+            # Returning without the last body makes the server cut the connection; the client resumes after its last id.
+        except DomainError as error:
+            log.warning("stream_cut", code=error.code, user_id=str(self.subscriber.user_id))
+            await send({"type": "http.response.body", "body": b""})
+
+    async def _until_disconnect(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.subscriber.end("disconnected")
+
+    def _greeting(self, start: Start, opened: OpenedStream) -> bytes:
+        metrics, settings = self._coordinator.metrics, self._coordinator.settings
+        place = Cursor(opened.epoch, opened.start)
+        is_live = start.cursor is None and start.since is None
+        outcome = "gap" if opened.gap_reason else "live" if is_live else "log" if opened.start < opened.head else "ring"
+        metrics.sse_resume_total.labels(outcome).inc()
+        ready = {
+            "resumed": not is_live and opened.gap_reason is None,
+            "cursor": str(place),
+            "heartbeat_seconds": settings.heartbeat_seconds,
+        }
+        parts = [
+            encode_retry(random.randint(*RECONNECT_MS)),
+            b": connected\n\n",
+            # Who came without a cursor gets one at once: a cut before the first event must not lose what comes meanwhile.
+            encode_control("stream.ready", ready, cursor=None if start.cursor else place),
+        ]
+        self._coordinator.sent["stream.ready"] += 1
+        if opened.gap_reason is not None:
+            metrics.sse_gap_total.labels(opened.gap_reason).inc()
+            self._coordinator.sent["stream.gap"] += 1
+            parts.append(encode_control("stream.gap", self._gap(start, opened), cursor=place))
+        return b"".join(parts)
+
+    def _gap(self, start: Start, opened: OpenedStream) -> dict[str, Any]:
+        refetch = ["/api/conversations"]
+        if isinstance(self.subscriber, ConversationSubscriber):
+            here = f"/api/conversations/{self.subscriber.conversation_id}"
+            refetch = [here, f"{here}/messages", f"{here}/participants"]
+        origin = start.cursor or Cursor(opened.epoch, opened.gap_from or 0)
+        return {
+            "reason": opened.gap_reason,
+            "from": str(origin),
+            "to": str(Cursor(opened.epoch, opened.start)),
+            "refetch": refetch,
+        }
+
+
+class _Endpoint:
+    """A raw ASGI endpoint; Starlette would wrap a plain function in its Request and Response."""
+
+    def __init__(self, app: Any) -> None:  # noqa: ANN401 - a bound ASGI method
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
+async def _send_away(send: Send) -> None:
+    """Answer a client that should come back later, or to another process."""
+    await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+    await send({"type": "http.response.body", "body": encode_retry(random.randint(*OVERLOAD_RECONNECT_MS))})
