@@ -99,6 +99,10 @@ class ProviderRejected(ProviderError):
     code = "provider_rejected"
 
 
+class ProviderContextExceeded(ProviderRejected):
+    """The prompt does not fit into the model's context."""
+
+
 class ProviderGarbage(ProviderError):
     """The provider sent something that is not its protocol, or hung up before the end."""
 

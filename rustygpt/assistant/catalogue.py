@@ -1,0 +1,225 @@
+"""Which models there are, which one answers when nobody chose, and which one a text addresses.
+
+Providers keep their order, and the order decides: configured ones, or else Ollama and the OpenAI-compatible server of the
+environment; then GGUF files; then the demo, which is the default only where nothing else has a model. Each is asked apart,
+with a deadline of its own, and one that fails takes nothing from the others. Lists go stale in seconds, so what appears later
+is found without a restart.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from rustygpt.assistant.mentions import Mention, find_mention
+from rustygpt.assistant.providers.base import ModelInfo, Provider, ProviderError, ProviderRejected
+from rustygpt.assistant.providers.demo import DemoProvider
+from rustygpt.assistant.providers.llama_cpp import LlamaCppProvider
+from rustygpt.assistant.providers.ollama import OllamaProvider
+from rustygpt.assistant.providers.openai import PUBLIC_BASE_URL, OpenAIProvider
+from rustygpt.assistant.providers.upstream import Patience
+from rustygpt.settings import AssistantSettings, ProviderSettings
+
+FRESH_SECONDS = 15.0
+RETRY_SECONDS = 3.0
+"""After this long a provider that failed, or a model that nobody knew, is asked for again."""
+LIST_SECONDS = 3.0
+DEFAULT_KEYS = "assistant.default_model (RUSTYGPT__ASSISTANT__DEFAULT_MODEL)"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderStatus:
+    """What one provider last said; `error` is None when it answered."""
+
+    name: str
+    models: tuple[ModelInfo, ...]
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """The state of the catalogue in words: `sentence` says which model answers by default, why, and how to change it."""
+
+    default_model: str | None
+    providers: tuple[ProviderStatus, ...]
+    sentence: str
+
+
+class _Listing:
+    """One provider's last list, and what it has ever offered."""
+
+    def __init__(self, provider: Provider) -> None:
+        self.provider = provider
+        self.models: tuple[ModelInfo, ...] = ()
+        self.known: dict[str, None] = {}
+        self.error: str | None = None
+        self.asked_at = float("-inf")
+
+    def is_stale(self, now: float, fresh_seconds: float) -> bool:
+        limit = RETRY_SECONDS if self.error else FRESH_SECONDS
+        return now - self.asked_at >= min(limit, fresh_seconds)
+
+    async def refresh(self, now: float) -> None:
+        try:
+            async with asyncio.timeout(LIST_SECONDS):
+                self.models = await self.provider.models()
+            self.error = None
+        except (ProviderError, TimeoutError) as error:
+            self.models = ()
+            self.error = str(error) or f"{self.provider.name} did not list its models in time."
+        self.known |= dict.fromkeys(model.id for model in self.models)
+        self.asked_at = now
+
+
+class Catalogue:
+    """All providers of this process. `open` before use; every method may be called from several tasks at once."""
+
+    def __init__(self, providers: Sequence[Provider], *, default_model: str = "") -> None:
+        self.providers = tuple(providers)
+        self._chosen = default_model
+        self._listings = tuple(_Listing(provider) for provider in providers)
+        self._refreshing = asyncio.Lock()
+
+    async def open(self) -> Detection:
+        """Open the providers, ask each once, and log what was found. Never fails because one of them is away."""
+        for provider in self.providers:
+            await provider.open()
+        await self.refresh()
+        detection = self.detection()
+        log.info("models_detected", default_model=detection.default_model, explanation=detection.sentence)
+        return detection
+
+    async def close(self) -> None:
+        """Close every provider, also when one of them fails to. Safe to call twice."""
+        results = await asyncio.gather(*(provider.close() for provider in self.providers), return_exceptions=True)
+        for error in results:
+            if isinstance(error, BaseException):
+                raise error
+
+    async def models(self) -> tuple[ModelInfo, ...]:
+        """List what can be run now, in the order of providers; at most 15 s old. Takes 3 s at worst."""
+        await self.refresh(FRESH_SECONDS)
+        return self.known_models()
+
+    def known_models(self) -> tuple[ModelInfo, ...]:
+        """Return the last list, without asking anybody."""
+        return tuple(model for listing in self._listings for model in listing.models)
+
+    async def resolve(self, model: str | None) -> tuple[Provider, str]:
+        """Find who runs *model*, given as `id`, `provider/id` or None for the default; returns the provider and its id there.
+
+        A model of a provider that is away is found all the same: its own error says more. Raises ProviderRejected.
+        """
+        await self.refresh(FRESH_SECONDS)
+        wanted = model or self._default()
+        if wanted is None:
+            raise ProviderRejected("There is no model to answer. An administrator can connect one.")
+        found = self._find(wanted)
+        if found is None:
+            await self.refresh(RETRY_SECONDS)
+            found = self._find(wanted)
+        if found is None:
+            raise ProviderRejected(f"There is no model called {wanted[:200]!r} here.")
+        return found
+
+    def default_model(self) -> str | None:
+        """Return the id (or `provider/id`) of the model that answers when nobody chose; None when there is none at all."""
+        return self._default()
+
+    def find_mention(self, content: str) -> Mention | None:
+        """Find the first `@assistant` or `@<model>` in *content*, among the models of the last list."""
+        return find_mention(content, [name for listing in self._listings for name in listing.known])
+
+    async def refresh(self, fresh_seconds: float = 0.0) -> None:
+        """Ask the providers whose lists are older than *fresh_seconds*, all at once."""
+        clock = asyncio.get_running_loop().time
+        if not any(listing.is_stale(clock(), fresh_seconds) for listing in self._listings):
+            return
+        async with self._refreshing:
+            stale = [listing for listing in self._listings if listing.is_stale(clock(), fresh_seconds)]
+            async with asyncio.TaskGroup() as tasks:
+                for listing in stale:
+                    tasks.create_task(listing.refresh(clock()))
+
+    def detection(self) -> Detection:
+        """Describe the last lists; asks nobody."""
+        statuses = tuple(ProviderStatus(each.provider.name, each.models, each.error) for each in self._listings)
+        default = self._default()
+        found = self._find(default) if default else None
+        return Detection(default, statuses, _sentence(default, found, is_chosen=bool(self._chosen), statuses=statuses))
+
+    def _default(self) -> str | None:
+        if self._chosen:
+            return self._chosen
+        # A provider that is away for a moment keeps its place: nobody's conversation falls to the demo in silence.
+        return next((model for listing in self._listings for model in listing.known if model in _offered(listing)), None)
+
+    def _find(self, wanted: str) -> tuple[Provider, str] | None:
+        for key in (wanted, f"{wanted}:latest"):  # Ollama's default tag
+            for listing in self._listings:
+                if key in _offered(listing):
+                    return listing.provider, key
+        name, slash, model = wanted.partition("/")
+        owner = next((each for each in self._listings if slash and each.provider.name == name), None)
+        if owner is None:
+            return None
+        tagged = next((key for key in (model, f"{model}:latest") if key in _offered(owner)), None)
+        return None if tagged is None and owner.error is None else (owner.provider, tagged or model)
+
+
+def build_catalogue(settings: AssistantSettings, data_dir: Path) -> Catalogue:
+    """Build the providers that the settings and the environment ask for, unopened, in the order that decides the default."""
+    providers: list[Provider] = [_configured(provider) for provider in settings.providers]
+    key = settings.openai_api_key.get_secret_value()
+    if not providers:
+        if settings.ollama_base_url:
+            providers.append(OllamaProvider("ollama", settings.ollama_base_url, patience=Patience(connect_seconds=1.0)))
+        if settings.openai_base_url or key:
+            providers.append(OpenAIProvider("openai", settings.openai_base_url or PUBLIC_BASE_URL, api_key=key))
+    if settings.llama_cpp.enabled:
+        providers.append(LlamaCppProvider(settings.llama_cpp, data_dir))
+    if settings.demo.enabled:
+        providers.append(DemoProvider(settings.demo.tokens_per_second))
+    return Catalogue(providers, default_model=settings.default_model)
+
+
+def _configured(settings: ProviderSettings) -> Provider:
+    kind = OllamaProvider if settings.kind == "ollama" else OpenAIProvider
+    return kind(
+        settings.name,
+        settings.base_url,
+        api_key=settings.api_key.get_secret_value(),
+        models=settings.models,
+        patience=Patience(
+            connect_seconds=settings.connect_timeout_seconds,
+            first_token_seconds=settings.first_token_timeout_seconds,
+            idle_seconds=settings.idle_timeout_seconds,
+        ),
+    )
+
+
+def _offered(listing: _Listing) -> set[str]:
+    """The models that count as there: those of the last list, or all that were ever seen while the provider does not answer."""
+    return set(listing.known) if listing.error else {model.id for model in listing.models}
+
+
+def _sentence(
+    default: str | None, found: tuple[Provider, str] | None, *, is_chosen: bool, statuses: Sequence[ProviderStatus]
+) -> str:
+    failures = " ".join(status.error for status in statuses if status.error)
+    if default is None:
+        return f"No model can answer. {failures} Start Ollama, set OPENAI_API_KEY or add a GGUF file.".replace("  ", " ")
+    if found is None:
+        return f"The default model {default} was not found; change {DEFAULT_KEYS}. {failures}".strip()
+    provider = found[0].name
+    others = sum(len(status.models) for status in statuses) - 1
+    if provider == "demo" and not is_chosen:
+        remedy = "Start Ollama, put a .gguf file into the models folder of the data directory, or set OPENAI_API_KEY and restart."
+        return f"Only the built-in demo answers: no model was found. {failures} {remedy}".replace("  ", " ")
+    why = f"as {DEFAULT_KEYS} says" if is_chosen else f"the first that was found; set {DEFAULT_KEYS} to choose another"
+    more = f" {others} more can be chosen." if others > 0 else ""
+    return f"Replies come from {found[1]} of {provider}, {why}.{more} {failures}".strip()

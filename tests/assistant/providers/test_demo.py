@@ -1,0 +1,94 @@
+"""The demo: every byte of its answers is known beforehand."""
+
+import asyncio
+
+import pytest
+
+from rustygpt.assistant.providers.base import Sampling, Usage
+from rustygpt.assistant.providers.demo import GREETING, TOO_FAR, DemoProvider
+from tests.assistant.providers.replies import ask, first_deltas_of, reply_of, said
+
+
+@pytest.mark.parametrize(
+    ("question", "number"),
+    [("count to 1", 1), ("Please COUNT TO 12, now", 12), ("Ann: count to 2000", 2_000), ("count to 007", 7)],
+)
+async def test_counting_gives_one_delta_a_number(question: str, number: int) -> None:
+    """Joined, the deltas are the numbers with single spaces between them, and nothing else."""
+    reply = await reply_of(DemoProvider(0), ask(question))
+    assert reply.text == " ".join(map(str, range(1, number + 1)))
+    assert len(reply.deltas) == number
+    assert reply.finish.usage == Usage(len(question.split()), number)
+
+
+@pytest.mark.parametrize("number", ["0", "100001", "9" * 5_000])
+async def test_counting_too_far_is_an_ordinary_question(number: str) -> None:
+    """What cannot be counted is echoed, with the reason where the number is too large."""
+    reply = await reply_of(DemoProvider(0), ask(f"count to {number}"))
+    assert reply.text.startswith(GREETING)
+    assert (TOO_FAR in reply.text) == (number != "0")
+
+
+async def test_only_the_last_question_counts() -> None:
+    """An earlier request to count is not answered again."""
+    before = (said("user", "count to 5"), said("assistant", "1 2 3 4 5"))
+    reply = await reply_of(DemoProvider(0), ask("thank you", before=before))
+    assert reply.text.endswith("> thank you")
+
+
+async def test_echo_keeps_every_character() -> None:
+    """The answer says what it is, and quotes the question line by line, whatever is in it."""
+    question = "Grüße 🌊\n\tzwei  Leerzeichen\r\nEnde "
+    reply = await reply_of(DemoProvider(0), ask(question))
+    assert "not a language model" in reply.text
+    assert reply.text.endswith("> Grüße 🌊\n> \tzwei  Leerzeichen\n> Ende ")
+
+
+async def test_max_tokens_ends_with_length() -> None:
+    """A limit is obeyed and told."""
+    reply = await reply_of(DemoProvider(0), ask("count to 10", sampling=Sampling(max_tokens=3)))
+    assert (reply.text, reply.finish.reason) == ("1 2 3", "length")
+
+
+@pytest.mark.parametrize("partial", ["1 2 3", "1 2 3 ", "1 2 3 4 5 1", ""])
+async def test_interrupted_answer_is_continued(partial: str) -> None:
+    """When the prompt ends with the beginning of the answer, the rest is what comes; when it ends otherwise, all of it."""
+    whole = "1 2 3 4 5 6 7 8 9 10"
+    request = ask("count to 10")
+    continued = type(request)(request.model, (*request.messages, said("assistant", partial)))
+    reply = await reply_of(DemoProvider(0), continued)
+    assert reply.text == (whole.removeprefix(partial) if whole.startswith(partial) else whole)
+
+
+async def test_pace_does_not_drift() -> None:
+    """A reader that dawdles on the way still gets the last delta when it is due."""
+    loop = asyncio.get_running_loop()
+    started_at, seen = loop.time(), 0
+    stream = DemoProvider(100.0).stream(ask("count to 41"))
+    async for _ in stream:
+        seen += 1
+        if seen == 10:
+            due_at = loop.time() + 0.1
+            while loop.time() < due_at:  # the reader is busy, not asleep
+                pass
+        if seen == 41:
+            break
+    await stream.aclose()
+    assert 0.4 <= loop.time() - started_at < 0.6
+
+
+async def test_full_speed_gives_way_to_others() -> None:
+    """Without a pace, a long count never keeps another task from running."""
+    turns = 0
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(30):
+        task = asyncio.ensure_future(other())
+        await first_deltas_of(DemoProvider(0), ask("count to 100000"), 1_000)
+        task.cancel()
+    assert turns > 900
