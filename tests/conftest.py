@@ -14,6 +14,8 @@ from rustygpt.database.embedded import EmbeddedPostgres
 from rustygpt.database.migrate import migrate
 from rustygpt.database.pool import Database
 from rustygpt.settings import DatabaseSettings
+from tests.person import Person
+from tests.site import Site, serving, settings_for
 
 SERVER_VARIABLE = "RUSTYGPT_TEST_DATABASE_URL"
 TEMPLATE = f"rustygpt_template_{os.getpid()}"
@@ -90,3 +92,26 @@ async def _execute(dsn: str, statement: str) -> None:
 
 async def _migrate_only(dsn: str) -> None:
     await migrate(dsn)
+
+
+@pytest.fixture
+async def site(dsn: str, data_dir: Path) -> AsyncIterator[Site]:
+    """The application on a real socket, with the demo model as fast as possible."""
+    async with serving(settings_for(data_dir), dsn) as served:
+        yield served
+
+
+@pytest.fixture
+async def ada(site: Site) -> AsyncIterator[Person]:
+    """The first administrator."""
+    person = await Person(site.url).set_up("Ada")
+    yield person
+    await person.close()
+
+
+@pytest.fixture
+async def bob(site: Site, ada: Person) -> AsyncIterator[Person]:
+    """A second user."""
+    person = await Person(site.url).register("Bob")
+    yield person
+    await person.close()

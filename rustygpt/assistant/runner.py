@@ -66,7 +66,6 @@ class Runner:
             while True:
                 try:
                     await self._reap_and_claim(group)
-                    self.is_working = True
                 except DomainError as error:
                     if self.is_working:
                         log.warning("runner_paused", code=error.code)
@@ -80,6 +79,7 @@ class Runner:
             while not self._is_draining and len(self._running) < self._bench.settings.max_concurrency:
                 if not await self._claim(group):
                     break
+            self.is_working = True
             await self._wait()
             if time.monotonic() >= next_reap_at:
                 return

@@ -45,7 +45,9 @@ language sql stable as $$
       else p_message.content end,
     'status', rustygpt.message_status(g), 'finish_reason', rustygpt.finish_reason(g.state),
     'usage', rustygpt.usage_json(g.prompt_tokens, g.completion_tokens),
-    'next_idx', coalesce(g.next_idx, 0), 'model', coalesce(g.model, g.requested_model),
+    'next_idx', coalesce(g.next_idx, 0),
+    -- Which model answers is told by message.done; until then a snapshot must not know more than the events said.
+    'model', case when g.state in ('queued', 'running') then g.requested_model else coalesce(g.model, g.requested_model) end,
     'error', case when g.error_code is not null
       then jsonb_build_object('code', g.error_code, 'message', g.error_message) end,
     'created_at', rustygpt.rfc3339(p_message.created_at), 'edited_at', rustygpt.rfc3339(p_message.edited_at),

@@ -1,0 +1,43 @@
+// Conversations, their members, and the models they can use.
+
+import { call, withQuery } from "./client";
+import type { AssistantMode, Conversation, Member, Models, Page, Role, Snapshot } from "./types";
+
+export interface NewConversation {
+  readonly title: string;
+  readonly is_group?: boolean;
+  readonly model?: string;
+  readonly assistant_mode?: AssistantMode;
+  readonly system_prompt?: string;
+}
+
+export type ConversationChange = Partial<Pick<Conversation, "title" | "model" | "assistant_mode" | "system_prompt">>;
+
+const one = (id: string): string => `/api/conversations/${id}`;
+
+export const createConversation = (body: NewConversation): Promise<Conversation> => call("POST", "/api/conversations", body);
+export const changeConversation = (id: string, body: ConversationChange): Promise<Conversation> => call("PATCH", one(id), body);
+export const archiveConversation = (id: string): Promise<void> => call("DELETE", one(id));
+export const readModels = (): Promise<Models> => call("GET", "/api/models");
+
+const PAGE = 200;
+const PAGES = 5;
+
+/** All conversations (at most 1 000), with the cursor of the first page: the oldest one is the one that loses nothing. */
+export async function listConversations(): Promise<Snapshot<Conversation>> {
+  let page = await call<Snapshot<Conversation>>("GET", withQuery("/api/conversations", { limit: PAGE }));
+  const { stream_cursor } = page;
+  const items = [...page.items];
+  for (let read = 1; page.next_cursor !== null && read < PAGES; read += 1) {
+    page = await call("GET", withQuery("/api/conversations", { limit: PAGE, cursor: page.next_cursor }));
+    items.push(...page.items);
+  }
+  return { items, next_cursor: page.next_cursor, stream_cursor };
+}
+
+export const listMembers = (id: string): Promise<Page<Member>> => call("GET", withQuery(`${one(id)}/participants`, { limit: PAGE }));
+export const addMember = (id: string, email: string, role: Role): Promise<Member> =>
+  call("POST", `${one(id)}/participants`, { email, role });
+export const changeRole = (id: string, userId: string, role: Role): Promise<Member> =>
+  call("PATCH", `${one(id)}/participants/${userId}`, { role });
+export const removeMember = (id: string, userId: string): Promise<void> => call("DELETE", `${one(id)}/participants/${userId}`);

@@ -1,0 +1,30 @@
+// Messages, stopping an answer, and read marks.
+
+import { call, withQuery } from "./client";
+import type { Message, Posted, Snapshot } from "./types";
+
+export interface NewMessage {
+  readonly content: string;
+  readonly parent_id: string | null;
+  /** Makes a repeated request the same message. */
+  readonly client_id: string;
+}
+
+export const MESSAGES_PAGE = 60;
+
+/** 128 random bits. Not `crypto.randomUUID`: browsers keep that for https, and a server in one's own network often has none. */
+export function newClientId(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** Newest first. */
+export const listMessages = (conversationId: string, cursor?: string | null): Promise<Snapshot<Message>> =>
+  call("GET", withQuery(`/api/conversations/${conversationId}/messages`, { limit: MESSAGES_PAGE, cursor }));
+
+export const postMessage = (conversationId: string, { content, parent_id, client_id }: NewMessage): Promise<Posted> =>
+  call("POST", `/api/conversations/${conversationId}/messages`, { content, client_id, ...(parent_id === null ? {} : { parent_id }) });
+
+export const cancelAnswer = (messageId: string): Promise<void> => call("POST", `/api/messages/${messageId}/cancel`);
+
+export const markThreadRead = (rootId: string, ordinal: number): Promise<{ readonly unread: number }> =>
+  call("POST", `/api/threads/${rootId}/read`, { ordinal });

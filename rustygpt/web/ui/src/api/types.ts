@@ -1,0 +1,142 @@
+// What the server sends and takes, field by field as in the HTTP contract. Names stay in snake_case: they are the wire's.
+
+export type Role = "owner" | "admin" | "member" | "viewer";
+export type AssistantMode = "always" | "mention" | "off";
+export type MessageStatus = "complete" | "streaming" | "queued" | "interrupted" | "cancelled" | "error";
+export type FinishReason = "stop" | "length" | "cancelled" | "timeout" | "error";
+
+export interface User {
+  readonly id: string;
+  readonly email: string;
+  readonly display_name: string;
+  readonly role: string;
+}
+
+export interface Session {
+  readonly id: string;
+  readonly issued_at: string;
+  readonly expires_at: string;
+  readonly absolute_expires_at: string;
+}
+
+/** Answer of login, set-up and registration; the cookies come with it. */
+export interface SignedIn {
+  readonly user: User;
+  readonly session: Session;
+  readonly csrf_token: string;
+}
+
+export interface SetupState {
+  readonly is_setup: boolean;
+  readonly oauth: readonly string[];
+  readonly signup: boolean;
+}
+
+/** One sign-in of the user's own, for the settings page. */
+export interface SessionItem {
+  readonly id: string;
+  readonly is_current: boolean;
+  readonly user_agent: string | null;
+  readonly ip: string | null;
+  readonly issued_at: string;
+  readonly last_seen_at: string;
+}
+
+export interface Model {
+  readonly id: string;
+  readonly provider: string;
+  readonly context_tokens: number | null;
+  readonly is_default: boolean;
+}
+
+/** `notice` says in a sentence which provider was found and how to change it. */
+export interface Models {
+  readonly items: readonly Model[];
+  readonly default_model: string | null;
+  readonly notice: string;
+}
+
+export interface Conversation {
+  readonly id: string;
+  readonly title: string;
+  readonly role: Role;
+  readonly is_group: boolean;
+  readonly member_count: number;
+  readonly last_activity_at: string;
+  readonly unread: number;
+  readonly model: string | null;
+  readonly assistant_mode: AssistantMode;
+  readonly system_prompt: string | null;
+  readonly created_at: string;
+}
+
+export interface Member {
+  readonly user_id: string;
+  readonly email: string | null;
+  readonly display_name: string;
+  readonly role: Role;
+  readonly joined_at: string;
+}
+
+export interface Usage {
+  readonly prompt_tokens: number;
+  readonly completion_tokens: number;
+  readonly total_tokens: number;
+}
+
+export interface Failure {
+  readonly code: string;
+  readonly message: string;
+}
+
+export interface Message {
+  readonly id: string;
+  readonly conversation_id: string;
+  readonly root_id: string;
+  readonly parent_id: string | null;
+  /** Dense within the thread, from the root on. */
+  readonly ordinal: number;
+  readonly depth: number;
+  readonly author: { readonly id: string; readonly display_name: string } | null;
+  readonly role: "user" | "assistant";
+  readonly content: string;
+  readonly status: MessageStatus;
+  readonly finish_reason: FinishReason | null;
+  readonly usage: Usage | null;
+  /** How many stored chunks `content` holds; the next delta to apply has this number. */
+  readonly next_idx: number;
+  readonly model: string | null;
+  readonly created_at: string;
+  readonly edited_at: string | null;
+  readonly deleted_at: string | null;
+  readonly error: Failure | null;
+}
+
+export interface Page<Item> {
+  readonly items: readonly Item[];
+  readonly next_cursor: string | null;
+}
+
+/** A page read together with the place in the event log it is true at. */
+export interface Snapshot<Item> extends Page<Item> {
+  readonly stream_cursor: string;
+}
+
+export interface Posted {
+  readonly message_id: string;
+  readonly root_id: string;
+  readonly conversation_id: string;
+  readonly parent_id: string | null;
+  readonly depth: number;
+  readonly generation: { readonly message_id: string; readonly state: string } | null;
+}
+
+/** `application/problem+json`. */
+export interface Problem {
+  readonly status: number;
+  readonly code: string;
+  readonly title: string;
+  readonly detail: string;
+  readonly request_id?: string;
+  readonly errors?: readonly { readonly field: string; readonly message: string }[];
+}

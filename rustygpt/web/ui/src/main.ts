@@ -1,0 +1,10 @@
+import "./styles/tokens.css";
+import "./styles/base.css";
+import "./styles/prose.css";
+import { mount } from "svelte";
+import App from "./App.svelte";
+
+const target = document.getElementById("app");
+if (target === null) throw new Error("index.html has no #app");
+
+export default mount(App, { target });

@@ -1,0 +1,47 @@
+// What a screen reader says: whole sentences about what happened, never tokens.
+
+import type { Message } from "../api/types";
+import type { Event } from "../stream/events";
+import type { State } from "../stream/state";
+import { language } from "../text/language.svelte";
+
+export class Speaker {
+  /** The sentence in the live region. */
+  sentence = $state("");
+  /** The conversation on the screen; nothing is said about others. */
+  conversationId: string | null = null;
+  #isOdd = false;
+
+  say(sentence: string): void {
+    // A region that is set to the text it has says nothing: an invisible mark makes every sentence a new one.
+    this.#isOdd = !this.#isOdd;
+    this.sentence = this.#isOdd ? sentence : `${sentence}\u200b`;
+  }
+
+  /** Turn an event of the shown conversation into a sentence, where it deserves one. */
+  witness(event: Event, state: State): void {
+    if (event.conversation_id === null || event.conversation_id !== this.conversationId) return;
+    const { spoken } = language.text;
+    if (event.type === "message.created") {
+      const { message } = event.payload;
+      if (message.role === "assistant") this.say(spoken.started(speakerOf(message)));
+      else if (message.author?.id !== state.user_id) this.say(spoken.message(speakerOf(message)));
+    } else if (event.type === "message.done") {
+      const messages = state.transcripts[event.conversation_id]?.messages ?? [];
+      const message = messages.findLast((item) => item.id === event.payload.message_id);
+      if (message !== undefined) this.say(this.#ending(event.payload.finish_reason, speakerOf(message)));
+    }
+  }
+
+  #ending(reason: string, name: string): string {
+    const { spoken } = language.text;
+    if (reason === "cancelled") return spoken.stopped(name);
+    return reason === "stop" || reason === "length" ? spoken.finished(name) : spoken.failed(name);
+  }
+}
+
+/** The name that stands over a message. */
+export function speakerOf(message: Message): string {
+  if (message.role === "assistant") return message.model ?? language.text.message.assistant;
+  return message.author?.display_name ?? language.text.message.formerMember;
+}
