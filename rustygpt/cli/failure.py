@@ -66,7 +66,9 @@ def _explain(error: BaseException) -> tuple[str, str, ExitCode]:
 
     from rustygpt.database.embedded import EmbeddedPostgresError
     from rustygpt.database.migrate import SchemaError
+    from rustygpt.database.sole_process import AnotherProcess
     from rustygpt.errors import DomainError, Unavailable
+    from rustygpt.secret_key import SecretKeyError
     from rustygpt.settings import SettingsError
 
     match error:
@@ -78,8 +80,12 @@ def _explain(error: BaseException) -> tuple[str, str, ExitCode]:
                 "`rustygpt config show` prints every setting; config.toml explains them.",
                 ExitCode.USAGE,
             )
-        case EmbeddedPostgresError() | SchemaError():
+        case EmbeddedPostgresError() | SchemaError() | AnotherProcess():
             return str(error), "", ExitCode.DATABASE
+        case SecretKeyError():
+            return str(error), "", ExitCode.FAILURE
+        case OSError() if error.filename is not None:
+            return f"{error.filename}: {error.strerror}", "", ExitCode.FAILURE
         case asyncpg.PostgresError() | asyncpg.InterfaceError() | Unavailable():
             return f"the database refused: {error}", "Check database.url (DATABASE_URL) and the server's log.", ExitCode.DATABASE
         case DomainError():

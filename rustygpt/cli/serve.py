@@ -97,10 +97,10 @@ def run(settings: "Settings") -> None:
     ):
         from rustygpt.app import create_app
 
-        _serve(settings, dsn, listener, create_app(settings, dsn))
+        serve_application(settings, dsn, listener, create_app(settings, dsn))
 
 
-def _serve(settings: "Settings", dsn: str, listener: socket.socket, application: "Application") -> None:
+def serve_application(settings: "Settings", dsn: str, listener: socket.socket, application: "Application") -> None:
     import asyncio
 
     from rustygpt.cli.connection import explained
@@ -113,7 +113,7 @@ def _serve(settings: "Settings", dsn: str, listener: socket.socket, application:
         server.run(sockets=[listener])
     except (SystemExit, asyncio.CancelledError, KeyboardInterrupt):
         if server.forced_by is not None:
-            raise typer.Exit(128 + server.forced_by) from None
+            raise SystemExit(128 + server.forced_by) from None
         if lifespan.error is None:
             raise
     if lifespan.error is not None:
