@@ -10,7 +10,17 @@ export class Speaker {
   sentence = $state("");
   /** The conversation on the screen; nothing is said about others. */
   conversationId: string | null = null;
+  /** Shown as well as said, until dismissed. */
+  warnings: readonly string[] = $state.raw([]);
   #isOdd = false;
+
+  warn(sentence: string): void {
+    this.warnings = [...this.warnings, sentence];
+  }
+
+  dismiss(): void {
+    this.warnings = [];
+  }
 
   say(sentence: string): void {
     // A region that is set to the text it has says nothing: an invisible mark makes every sentence a new one.
