@@ -1,0 +1,132 @@
+"""The promise: two people, one streamed answer, and a `kill -9` in the middle that loses nothing anybody saw."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from rustygpt.database.embedded import EmbeddedPostgres
+from tests.person import Event, Person, StreamReader
+from tests.server_process import ServerProcess
+from tests.story_model import story_text, story_tokens, write_story_model
+
+TOKENS = story_tokens(1_500)
+LAYERS = 24
+"""Layers cost time and change no word: the model must still be talking when the server is killed."""
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[ServerProcess]:
+    """A server process with embedded PostgreSQL and a real GGUF model, which tells a known story."""
+    data_dir = tmp_path / "data"
+    (data_dir / "models").mkdir(parents=True)
+    write_story_model(data_dir / "models" / "story.gguf", tokens=TOKENS, layers=LAYERS)
+    process = ServerProcess(data_dir, environment={"CONTEXT_SIZE": "16384"})
+    await process.start()
+    yield process
+    await process.stop()
+
+
+async def test_kill_in_the_middle_of_an_answer_loses_nothing(server: ServerProcess) -> None:
+    """Both readers see the same deltas; after kill -9 and a restart they resume, and the union of what each got equals the log."""
+    ada = await Person(server.url).set_up("Ada")
+    bob = await Person(server.url).register("Bob")
+    conversation = await ada.make_conversation(title="Story", assistant_mode="always")
+    await ada.add(conversation, bob)
+    path = f"/api/stream/conversations/{conversation}"
+
+    async with ada.stream(path) as of_ada, bob.stream("/api/stream") as of_bob:
+        await of_ada.until_type("stream.ready")
+        await of_bob.until_type("stream.ready")
+        posted = await ada.say(conversation, "Tell me a story.")
+        reply = posted["generation"]["message_id"]
+        for reader in (of_ada, of_bob):
+            await reader.until(lambda r: len(r.text_of(reply)) > 200)
+        await server.kill()
+        for reader in (of_ada, of_bob):
+            await reader.until_closed()
+    assert 0 < len(of_ada.text_of(reply)) < len(story_text(TOKENS)), "the model was done before the kill: make it slower"
+
+    await server.start()
+    async with (
+        ada.stream(path, headers={"Last-Event-ID": of_ada.last_id or ""}) as ada_again,
+        bob.stream(f"/api/stream?last_event_id={of_bob.last_id}") as bob_again,
+    ):
+        for reader in (ada_again, bob_again):
+            await reader.until(lambda r: any(e.type == "error" for e in r.events))
+            await reader.until(lambda r: r.events[-1].type == "thread.activity")
+            assert reader.events[0].payload["resumed"] is True
+    await _compare_with_log(server, conversation, of_ada, ada_again)
+    await _compare_with_log(server, conversation, of_bob, bob_again, since=_position(posted, of_bob))
+
+    shown = (await bob.get(f"/api/messages/{reply}")).json()
+    assert shown["status"] == "interrupted"
+    assert shown["finish_reason"] == "error"
+    assert shown["error"]["code"] == "generation_interrupted"
+    told = of_ada.text_of(reply) + ada_again.text_of(reply)
+    assert shown["content"] == told == of_bob.text_of(reply) + bob_again.text_of(reply)
+    assert story_text(TOKENS).startswith(told)
+    assert len(told) > 200
+
+    # And the next question is answered whole.
+    async with ada.stream("/api/stream") as reader:
+        await reader.until_type("stream.ready")
+        second = await ada.say(conversation, "Again, please.")
+        again = second["generation"]["message_id"]
+        await reader.until(lambda r: any(e.type == "message.done" for e in r.events), seconds=60)
+        assert reader.text_of(again) == story_text(TOKENS)
+    await ada.close()
+    await bob.close()
+
+
+async def test_stop_leaves_no_process_behind(server: ServerProcess) -> None:
+    """SIGTERM ends the server with exit code 0, and with it PostgreSQL and the model's engine."""
+    ada = await Person(server.url).set_up("Ada")
+    conversation = await ada.make_conversation()
+    async with ada.stream("/api/stream") as reader:
+        await ada.say(conversation, "Tell me a story.")
+        await reader.until_type("message.delta")
+        await (await ada.client.post("/api/auth/logout", headers={"X-CSRF-TOKEN": ada.client.cookies["CSRF-TOKEN"]})).aread()
+    await ada.close()
+    children = _descendants(server.pid)
+    assert len(children) >= 2, "PostgreSQL and the engine run"
+    assert await server.stop() == 0
+    assert [pid for pid in children if Path(f"/proc/{pid}").exists()] == []
+
+
+def _position(posted: dict[str, object], reader: StreamReader) -> int:
+    created = (e for e in reader.logged if e.type == "message.created" and e.payload["message"]["id"] == posted["message_id"])
+    return next(created).position
+
+
+async def _compare_with_log(
+    server: ServerProcess, conversation: str, before: StreamReader, after: StreamReader, since: int = 0
+) -> None:
+    """Compare what one reader got over two connections with the log itself: nothing lost, nothing twice, no hole in `prev`."""
+    got: list[Event] = [*before.logged, *after.logged]
+    positions = [event.position for event in got]
+    assert positions == sorted(set(positions)), "an event came twice, or out of order"
+    first = since or positions[0]
+    postgres = EmbeddedPostgres(server.data_dir, start_seconds=30, is_command=True)
+    connection = await asyncpg.connect(postgres.start())
+    try:
+        rows = await connection.fetch(
+            "select position, prev, type from rustygpt.event_log where conversation_id = $1 and position >= $2 order by position",
+            conversation,
+            first,
+        )
+    finally:
+        await connection.close()
+        postgres.stop()
+    expected = [(row["position"], row["prev"], row["type"]) for row in rows]
+    assert [(e.position, e.body["prev"], e.type) for e in got if e.position >= first] == expected
+
+
+def _descendants(pid: int) -> list[int]:
+    """Return the children of a process and theirs."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += [int(child), *_descendants(int(child))]
+    return found
