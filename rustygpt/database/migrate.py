@@ -1,7 +1,8 @@
 """The schema's ledger: which scripts a database has, and bringing it up to this code.
 
-Migrations run once and never change; procedures run again when their file changed. All under one advisory lock, each script in
-its own transaction with its ledger row, so that several processes may start at once and a kill leaves whole scripts only.
+Migrations run once and never change, each in its own transaction; procedures run again when their file changed, all changed ones in
+one transaction. All under one advisory lock and with their ledger rows, so that several processes may start at once and a kill leaves
+whole scripts only.
 """
 
 from __future__ import annotations
@@ -78,12 +79,11 @@ async def migrate(dsn: str, scripts: Sequence[Script] | None = None, *, connect_
         _refuse(_compare(ledger, scripts))
         applied = [script for script in scripts if _checksum(ledger, script) != script.checksum]
         for script in applied:
-            await _apply(connection, script)
+            if script.kind == "migration":
+                async with connection.transaction():
+                    await _apply(connection, script)
         if applied:
-            async with connection.transaction():
-                await connection.execute("set local search_path = rustygpt, pg_temp")
-                await connection.execute(_CHECK_BODIES)
-            await connection.execute("select rustygpt.grant_access()")
+            await _apply_procedures(connection, [script for script in applied if script.kind == "procedure"])
         epoch = await connection.fetchval("select rustygpt.check_epoch()")
         return MigrationReport(tuple(applied), time.monotonic() - started, epoch)
     finally:
@@ -132,21 +132,30 @@ def _refuse(found: SchemaStatus) -> None:
         raise SchemaError(f"applied migrations differ from this code: {names}; restore the files, migrations never change")
 
 
-async def _apply(connection: asyncpg.Connection[asyncpg.Record], script: Script) -> None:
-    started = time.monotonic()
+async def _apply_procedures(connection: asyncpg.Connection[asyncpg.Record], scripts: Sequence[Script]) -> None:
+    """Replace the changed procedures all together: they call each other, and a set that does not fit leaves the former one."""
     async with connection.transaction():
         # Functions may call functions of later files, so their bodies are checked when all are there.
         await connection.execute("set local check_function_bodies = off")
-        await connection.execute(script.text)
-        await connection.execute(
-            """insert into rustygpt.schema_ledger (path, kind, checksum, app_version) values ($1, $2, $3, $4)
-               on conflict (path) do update
-               set checksum = excluded.checksum, applied_at = clock_timestamp(), app_version = excluded.app_version""",
-            script.path,
-            script.kind,
-            script.checksum,
-            __version__,
-        )
+        for script in scripts:
+            await _apply(connection, script)
+        await connection.execute("set local search_path = rustygpt, pg_temp")
+        await connection.execute(_CHECK_BODIES)
+        await connection.execute("select rustygpt.grant_access()")
+
+
+async def _apply(connection: asyncpg.Connection[asyncpg.Record], script: Script) -> None:
+    started = time.monotonic()
+    await connection.execute(script.text)
+    await connection.execute(
+        """insert into rustygpt.schema_ledger (path, kind, checksum, app_version) values ($1, $2, $3, $4)
+           on conflict (path) do update
+           set checksum = excluded.checksum, applied_at = clock_timestamp(), app_version = excluded.app_version""",
+        script.path,
+        script.kind,
+        script.checksum,
+        __version__,
+    )
     log.debug("database_script_applied", path=script.path, kind=script.kind, seconds=round(time.monotonic() - started, 4))
 
 
