@@ -116,13 +116,22 @@ class Metrics:
         return method if method in HTTP_METHODS else OTHER_METHOD
 
     def generation_ended(self, provider: str, model: str, outcome: str) -> None:
-        """Count one finished generation; *outcome* is one of GENERATION_OUTCOMES. The first MAX_MODELS models keep their names."""
-        if (provider, model) not in self._models:
-            if len(self._models) >= MAX_MODELS or len(model) > 128 or len(provider) > 32:
-                provider, model = OTHER, OTHER
-            else:
-                self._models.add((provider, model))
+        """Count one finished generation; *outcome* is one of GENERATION_OUTCOMES. The first MAX_MODELS models keep their names.
+
+        Empty names are for a generation of which nobody knows who began it.
+        """
+        provider, model = self._model_labels(provider, model)
         self._generations.labels(provider, model, outcome if outcome in GENERATION_OUTCOMES else OTHER).inc()
+
+    def _model_labels(self, provider: str, model: str) -> tuple[str, str]:
+        pair = (provider or OTHER, model or OTHER)  # to Prometheus an empty label is no label
+        if pair not in self._models:
+            if len(self._models) >= MAX_MODELS or len(model) > 128 or len(provider) > 32:
+                return OTHER, OTHER
+            self._models.add(pair)
+            for outcome in GENERATION_OUTCOMES:  # a series that begins with 1 hides its first failure from rate()
+                self._generations.labels(*pair, outcome)
+        return pair
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)

@@ -48,11 +48,9 @@ def test_expression_names_only_what_exists(expression: Expression) -> None:
 @pytest.mark.prometheus
 @pytest.mark.parametrize("expression", EXPRESSIONS, ids=lambda expression: expression.where)
 def test_expression_works_on_a_real_scrape(expression: Expression, scraper: Prometheus) -> None:
-    """Prometheus takes the expression; each selector finds series; a panel or a recording shows something.
-
-    Which statuses the server has answered with is chance, so selectors may find nothing because of `status` alone.
-    """
+    """Prometheus takes the expression; each of its selectors finds series; a panel or a recording shows something."""
     result = scraper.query(expression.text)
+    # Which statuses the server has answered with is chance, so a selector may find nothing because of `status` alone.
     for selector in selectors(expression.text):
         assert scraper.query(selector.query(without="status")), selector
     if expression.shows and "status=~" not in expression.text:

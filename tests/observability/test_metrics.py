@@ -116,10 +116,12 @@ def test_models_are_capped() -> None:
     for number in range(1_000):
         metrics.generation_ended("demo", f"model-{number}", "stop")
     metrics.generation_ended("demo", "x" * 500, "stop")
+    metrics.generation_ended("", "", "interrupted")
     values = {"provider": "demo", "model": "model-0", "outcome": "stop"}
     assert metrics.registry.get_sample_value("rustygpt_generations_total", values) == 1
     rest = {"provider": OTHER, "model": OTHER, "outcome": "stop"}
     assert metrics.registry.get_sample_value("rustygpt_generations_total", rest) == 1_001 - MAX_MODELS
+    assert metrics.registry.get_sample_value("rustygpt_generations_total", rest | {"outcome": "interrupted"}) == 1
 
 
 def test_fresh_process_exports_few_series() -> None:
