@@ -133,6 +133,7 @@ def _server(settings: "Settings", listener: socket.socket, application: "Applica
         http="httptools",
         lifespan="on",
         log_config=None,
+        log_level="warning",  # its own sentences about starting and stopping say nothing that our events do not
         access_log=False,  # the application writes one canonical line for each request
         proxy_headers=False,  # server.trusted_proxies decides, in the application
         server_header=False,
@@ -152,16 +153,20 @@ def _server(settings: "Settings", listener: socket.socket, application: "Applica
 
 def _print_banner(settings: "Settings", listener: socket.socket) -> None:
     """Say where the page is. The first line has one form for programs that start us; the rest is for people."""
+    import structlog
+
     from rustygpt import __version__
     from rustygpt.cli.connection import place
     from rustygpt.cli.listener import url_of
 
-    typer.echo(f"RustyGPT {__version__} is ready on {settings.server.public_url or url_of(listener)}")
+    url = settings.server.public_url or url_of(listener)
+    structlog.get_logger(__name__).info("server_ready", url=url, version=__version__)
+    typer.echo(f"RustyGPT {__version__} is ready on {url}")
     if sys.stdout.isatty():
         typer.echo("")
         typer.echo("  first time   open the page: it creates the first administrator")
         typer.echo(f"  database     {place(settings, settings.database.url.get_secret_value())}")
-        typer.echo("  models       see the line `models_found` in the log; `rustygpt serve --help` says how to add one")
+        typer.echo("  models       the log line `models_detected` says which, and how to change it")
         typer.echo("  stop         Ctrl+C")
         typer.echo("")
     sys.stdout.flush()

@@ -4,16 +4,21 @@ import itertools
 import re
 import tomllib
 from pathlib import Path
+from typing import get_args
 from urllib.parse import unquote
 
 import pytest
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
+from starlette.applications import Starlette
+from starlette.routing import Route
 
+from rustygpt.app import create_app
 from rustygpt.errors import DomainError
 from rustygpt.settings import Settings
 from rustygpt.settings_problems import all_fields, expectation
 from rustygpt.settings_sources import WELL_KNOWN
+from rustygpt.streaming.events import LOGGED_TYPES, ControlType
 from tests.architecture.source_tree import REPOSITORY, files, name_of, tracked_files
 
 REFERENCE = REPOSITORY / "docs" / "reference"
@@ -153,3 +158,23 @@ def test_every_document_is_reachable() -> None:
         links = LINK.findall(page.read_text(encoding="utf-8"))
         queue += [(page.parent / (a or b).partition("#")[0]).resolve() for a, b in links]
     assert not {name_of(page) for page in pages - seen}
+
+
+def test_http_page_lists_every_route(tmp_path: Path) -> None:
+    """docs/reference/http-api.md has a row for each route of the application, and none for a route that is not there."""
+    asgi = create_app(Settings(data_dir=tmp_path), "postgres://nobody.invalid/nothing").asgi
+    assert isinstance(asgi, Starlette)
+    served = {
+        f"{method} {re.sub(':path', '', route.path)}"
+        for route in asgi.routes
+        if isinstance(route, Route)
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+    page = (REFERENCE / "http-api.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `((?:GET|POST|PUT|PATCH|DELETE) [^`]+)`", page, re.MULTILINE)) == served
+
+
+def test_http_page_lists_every_event() -> None:
+    """docs/reference/http-api.md has a row for each type of event that a stream may send."""
+    page = (REFERENCE / "http-api.md").read_text(encoding="utf-8").split("| event |")[1].split("\n## ")[0]
+    assert set(re.findall(r"^\| `([a-z.]+)`", page, re.MULTILINE)) == LOGGED_TYPES | set(get_args(ControlType))
