@@ -49,11 +49,12 @@ class Maintenance:
 
     async def _prune(self) -> None:
         """Delete in batches: one statement never holds many rows."""
-        while PRUNE_LIMIT == await self._database.value(
-            "prune_rows",
-            int,
-            idempotency_seconds=IDEMPOTENCY_SECONDS,
-            session_seconds=ENDED_SESSION_SECONDS,
-            limit=PRUNE_LIMIT,
-        ):
-            await asyncio.sleep(0)
+        deleted = PRUNE_LIMIT
+        while deleted == PRUNE_LIMIT:
+            deleted = await self._database.value(
+                "prune_rows",
+                int,
+                idempotency_seconds=IDEMPOTENCY_SECONDS,
+                session_seconds=ENDED_SESSION_SECONDS,
+                limit=PRUNE_LIMIT,
+            )

@@ -151,13 +151,13 @@ class Generation:
 
     async def _speak(self, outbox: ReplyOutbox) -> Outcome:
         """Stream the reply into *outbox*; every way in which that can end becomes an outcome."""
-        if self._cancel_asked_at is not None:
+        if self._was_cancelled():
             return Outcome("cancelled")
         try:
             async with asyncio.timeout(self._bench.settings.deadline_seconds) as self._scope:
                 return await self._stream(outbox)
         except TimeoutError:
-            if self._cancel_asked_at is not None:
+            if self._was_cancelled():
                 return Outcome("cancelled")
             return Outcome("timeout", None, "generation_timeout", "The model took longer than the server allows.")
         except ProviderError as error:
@@ -225,6 +225,9 @@ class Generation:
                 await self._finish(outcome)
         except TimeoutError:
             log.warning("generation_left_open", **self._facts())
+
+    def _was_cancelled(self) -> bool:
+        return self._cancel_asked_at is not None
 
     def _stop(self) -> None:
         if self._scope is not None and not self._scope.expired():

@@ -77,9 +77,7 @@ class Reaped:
     position: int
 
 
-async def claim_generation(
-    database: Caller, *, owner: str, lease_seconds: float, deadline_seconds: float
-) -> Claim | None:
+async def claim_generation(database: Caller, *, owner: str, lease_seconds: float, deadline_seconds: float) -> Claim | None:
     """Take the next queued generation, fair by user, or None."""
     return await database.optional(
         "claim_generation", Claim, owner=owner, lease_seconds=lease_seconds, deadline_seconds=deadline_seconds
@@ -105,9 +103,7 @@ async def renew_leases(
     database: Caller, *, messages: Sequence[UUID], fences: Sequence[int], lease_seconds: float
 ) -> list[RenewedLease]:
     """Keep the running generations of this process."""
-    return await database.many(
-        "renew_leases", RenewedLease, messages=messages, fences=fences, lease_seconds=lease_seconds
-    )
+    return await database.many("renew_leases", RenewedLease, messages=messages, fences=fences, lease_seconds=lease_seconds)
 
 
 async def finish_generation(

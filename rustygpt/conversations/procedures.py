@@ -87,9 +87,7 @@ async def update_conversation(
     database: Caller, *, actor: UserId, conversation: ConversationId, changes: dict[str, Any]
 ) -> ChangedConversation:
     """Change what *changes* names. Raises NotFound, Forbidden."""
-    return await database.one(
-        "update_conversation", ChangedConversation, actor=actor, conversation=conversation, changes=changes
-    )
+    return await database.one("update_conversation", ChangedConversation, actor=actor, conversation=conversation, changes=changes)
 
 
 async def list_participants(

@@ -139,6 +139,7 @@ async def _apply_procedures(connection: asyncpg.Connection[asyncpg.Record], scri
         await connection.execute("set local check_function_bodies = off")
         for script in scripts:
             await _apply(connection, script)
+        await connection.execute("set local check_function_bodies = on")
         await connection.execute("set local search_path = rustygpt, pg_temp")
         await connection.execute(_CHECK_BODIES)
         await connection.execute("select rustygpt.grant_access()")
@@ -160,9 +161,9 @@ async def _apply(connection: asyncpg.Connection[asyncpg.Record], script: Script)
 
 
 def _version_key(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("+")[0].split(".")[:3] if part.isdigit())
+    return tuple(int(part) for part in version.partition("+")[0].split(".")[:3] if part.isdigit())
 
 
-def _log_warning(connection: object, message: asyncpg.PostgresLogMessage) -> None:
+def _log_warning(_connection: object, message: asyncpg.PostgresLogMessage) -> None:
     if message.severity_en == "WARNING":
         log.warning("database_warning", message=message.message)

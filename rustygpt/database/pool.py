@@ -85,12 +85,10 @@ def server_settings(settings: DatabaseSettings) -> dict[str, str]:
 
 async def register_codecs(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     """Make jsonb arrive as Python objects, and leave as them."""
-    await connection.set_type_codec(
-        "jsonb", schema="pg_catalog", encoder=_encode_json, decoder=orjson.loads, format="text"
-    )
+    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=_encode_json, decoder=orjson.loads, format="text")
 
 
-def _encode_json(value: Any) -> str:  # noqa: ANN401 - any JSON value
+def _encode_json(value: Any) -> str:
     return orjson.dumps(value).decode()
 
 

@@ -71,7 +71,7 @@ class SoleProcess(Caller):
                     await self.open()
                     break
                 except (AnotherProcess, DomainError) as error:
-                    log.error("process_lock_not_regained", reason=str(error))
+                    log.warning("process_lock_not_regained", reason=str(error))
                     await asyncio.sleep(RETRY_SECONDS * 5)
             log.info("process_lock_regained")
 

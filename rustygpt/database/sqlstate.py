@@ -7,9 +7,7 @@ from rustygpt import errors
 RETRYABLE = frozenset({"40001", "40P01"})
 """serialization_failure and deadlock_detected: the transaction left no trace, so it may run again."""
 
-_BY_CODE: dict[str, type[errors.DomainError]] = {
-    leaf.code: leaf for leaf in errors.DomainError.__subclasses__()
-}
+_BY_CODE: dict[str, type[errors.DomainError]] = {leaf.code: leaf for leaf in errors.DomainError.__subclasses__()}
 
 # Connection trouble and overload: 08 connection, 53 resources, 57P0x shutdown, 57014 statement timeout, 55P03 lock timeout.
 _AWAY_CLASSES = ("08", "53", "57P0", "57014", "55P03")

@@ -151,8 +151,6 @@ async def list_chunks(database: Caller, *, actor: UserId, message: MessageId, st
     return await database.many("list_chunks", Chunk, actor=actor, message=message, start=start, limit=limit)
 
 
-async def mark_read(
-    database: Caller, *, actor: UserId, root: UUID, ordinal: int | None, message: UUID | None
-) -> ReadMark:
+async def mark_read(database: Caller, *, actor: UserId, root: UUID, ordinal: int | None, message: UUID | None) -> ReadMark:
     """Move the actor's watermark forward. Raises NotFound."""
     return await database.one("mark_read", ReadMark, actor=actor, root=root, ordinal=ordinal, message=message)

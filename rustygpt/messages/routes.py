@@ -63,9 +63,7 @@ class MessageRoutes:
         """Start a thread."""
         actor_of(request)
         conversation = ConversationId(path_uuid(request, "conversation_id"))
-        return await self._post(
-            request, conversation, None, await read_body(request, PostRoot, max_bytes=self._max_body_bytes)
-        )
+        return await self._post(request, conversation, None, await read_body(request, PostRoot, max_bytes=self._max_body_bytes))
 
     async def reply(self, request: Request) -> Response:
         """Answer a message, in its thread."""

@@ -68,7 +68,7 @@ class ThreadRoutes:
         if around is not None:
             at = await ordinal_of(self._database, actor=actor.user_id, root=root, message=around)
             bound = max(0, at - 1 - limit // 2) if direction == "forward" else at + 1 + limit // 2
-        page = await self._page(actor, request, bound, direction == "backward", limit + 1)
+        page = await self._page(actor, request, bound, is_backward=direction == "backward", limit=limit + 1)
         following = self._cursors.encode(kind, [page.ordinals[limit - 1]]) if len(page.ordinals) > limit else None
         return json_response(
             {
@@ -85,14 +85,12 @@ class ThreadRoutes:
         actor = actor_of(request)
         root = path_uuid(request, "root_id")
         body = await read_body(request, MarkRead, max_bytes=self._max_body_bytes)
-        mark = await mark_read(
-            self._database, actor=actor.user_id, root=root, ordinal=body.ordinal, message=body.message_id
-        )
+        mark = await mark_read(self._database, actor=actor.user_id, root=root, ordinal=body.ordinal, message=body.message_id)
         if mark.position is not None:
             self._announcer.wake(Position(mark.position))
         return json_response({"root_id": mark.root_id, "unread": mark.unread, "read_ordinal": mark.read_ordinal})
 
-    async def _page(self, actor: Actor, request: Request, bound: int | None, is_backward: bool, limit: int) -> TreePage:
+    async def _page(self, actor: Actor, request: Request, bound: int | None, *, is_backward: bool, limit: int) -> TreePage:
         return await read_tree(
             self._database,
             actor=actor.user_id,

@@ -120,8 +120,7 @@ class Coordinator:
 
     def wake(self, position: Position) -> None:
         """Hear that the log goes up to *position* at least."""
-        if position > self._wanted:
-            self._wanted = position
+        self._wanted = max(self._wanted, position)
         if self._wanted > self.head:
             self._wake.set()
 
@@ -224,8 +223,9 @@ class Coordinator:
             if (ring := self._rings.get(conversation_id)) is not None:
                 ring.append(frame)
         self.head = event.position
-        for subscriber in self._followers.get(conversation_id, ()) if conversation_id else ():
-            subscriber.on_frame(conversation_id)
+        if conversation_id is not None:
+            for subscriber in self._followers.get(conversation_id, ()):
+                subscriber.on_frame(conversation_id)
 
     def _tell_member(self, change: MemberChange, conversation_id: UUID, position: int) -> None:
         """Let the streams of whoever came or went know, before the event itself reaches their ring."""
@@ -234,4 +234,3 @@ class Coordinator:
                 subscriber.on_joined(conversation_id, position)
             elif change.action == "removed":
                 subscriber.on_left(conversation_id, position)
-

@@ -10,6 +10,7 @@ from typing import Final
 
 from starlette.datastructures import Headers, QueryParams
 from starlette.types import Scope
+from typing_extensions import override
 
 from rustygpt.errors import BadRequest
 
@@ -26,6 +27,7 @@ class Cursor:
     epoch: str
     position: int
 
+    @override
     def __str__(self) -> str:
         return f"{self.epoch}-{self.position}"
 

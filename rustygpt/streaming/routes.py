@@ -7,7 +7,6 @@ gives up for good on any 4xx, 5xx and 204, so overload and drain are a 200 with 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -24,14 +23,9 @@ from rustygpt.http.request import path_uuid
 from rustygpt.ids import ConversationId
 from rustygpt.streaming.cursor import Cursor, Start, requested_start
 from rustygpt.streaming.frames import encode_control, encode_retry
+from rustygpt.streaming.jitter import lifetime_seconds, overload_reconnect_ms, reconnect_ms
 from rustygpt.streaming.procedures import OpenedStream, open_conversation_stream, open_user_stream
-from rustygpt.streaming.subscriber import (
-    OVERLOAD_RECONNECT_MS,
-    RECONNECT_MS,
-    ConversationSubscriber,
-    Subscriber,
-    UserSubscriber,
-)
+from rustygpt.streaming.subscriber import ConversationSubscriber, Subscriber, UserSubscriber
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -123,7 +117,7 @@ class Connection:
         now = time.monotonic()
         self.subscriber = subscriber
         self.drain_at: float | None = None
-        self.lifetime_ends_at = now + coordinator.settings.max_lifetime_seconds * random.uniform(0.8, 1.2)
+        self.lifetime_ends_at = now + lifetime_seconds(coordinator.settings.max_lifetime_seconds)
         self.session_ends_at = now + (actor.absolute_expires_at - datetime.now(UTC)).total_seconds()
         self._coordinator = coordinator
         self._sweeper = sweeper
@@ -181,7 +175,7 @@ class Connection:
             "heartbeat_seconds": settings.heartbeat_seconds,
         }
         parts = [
-            encode_retry(random.randint(*RECONNECT_MS)),
+            encode_retry(reconnect_ms()),
             b": connected\n\n",
             # Who came without a cursor gets one at once: a cut before the first event must not lose what comes meanwhile.
             encode_control("stream.ready", ready, cursor=None if start.cursor else place),
@@ -210,7 +204,7 @@ class Connection:
 class _Endpoint:
     """A raw ASGI endpoint; Starlette would wrap a plain function in its Request and Response."""
 
-    def __init__(self, app: Any) -> None:  # noqa: ANN401 - a bound ASGI method
+    def __init__(self, app: Any) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -220,4 +214,4 @@ class _Endpoint:
 async def _send_away(send: Send) -> None:
     """Answer a client that should come back later, or to another process."""
     await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-    await send({"type": "http.response.body", "body": encode_retry(random.randint(*OVERLOAD_RECONNECT_MS))})
+    await send({"type": "http.response.body", "body": encode_retry(overload_reconnect_ms())})

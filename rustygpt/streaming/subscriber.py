@@ -7,14 +7,16 @@ events have been sent, so whatever ends a stream, a resume after the last id goe
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+from typing_extensions import override
+
 from rustygpt.streaming.frames import HEARTBEAT, Frame, encode_control, encode_retry
+from rustygpt.streaming.jitter import overload_reconnect_ms
 
 if TYPE_CHECKING:
     from rustygpt.streaming.coordinator import Coordinator
@@ -23,8 +25,6 @@ SendBytes = Callable[[bytes], Awaitable[None]]
 
 BLOCK_BYTES: Final = 65_536
 """Frames are joined up to this much per send."""
-RECONNECT_MS: Final = (1_000, 3_000)
-OVERLOAD_RECONNECT_MS: Final = (5_000, 15_000)
 _LATENCY_SAMPLE: Final = 64
 """One send in so many is timed: a histogram costs as much as the send itself."""
 
@@ -124,10 +124,12 @@ class Subscriber(ABC):
 
     async def _send_farewell(self, send: SendBytes) -> None:
         if self.end_reason == "session_expired":
-            await self._send(send, encode_control("error", {
-                "code": "RGP.AUTH.SESSION_EXPIRED", "message": "The session has ended. Sign in again."}))
+            await self._send(
+                send,
+                encode_control("error", {"code": "RGP.AUTH.SESSION_EXPIRED", "message": "The session has ended. Sign in again."}),
+            )
         elif self.end_reason == "drain":
-            await self._send(send, encode_retry(random.randint(*OVERLOAD_RECONNECT_MS)))
+            await self._send(send, encode_retry(overload_reconnect_ms()))
 
     async def _wait(self) -> None:
         if not self._is_woken:
@@ -158,17 +160,21 @@ class ConversationSubscriber(Subscriber):
         coordinator.register(self)
         coordinator.follow(self, conversation_id)
 
+    @override
     def on_joined(self, conversation_id: UUID, position: int) -> None:
         pass  # a stream for a conversation is only open to its members
 
+    @override
     def on_left(self, conversation_id: UUID, position: int) -> None:
         if conversation_id == self.conversation_id:
             self._left_at = position
             self._notify()
 
+    @override
     def is_over(self) -> bool:
         return self._left_at is not None and self.cursor >= self._left_at
 
+    @override
     async def _next(self) -> tuple[Sequence[Frame], int]:
         if self.is_over():
             return (), self.cursor
@@ -227,10 +233,12 @@ class UserSubscriber(Subscriber):
             if position > as_of:
                 (self.on_joined if has_joined else self.on_left)(conversation_id, position)
 
+    @override
     def on_frame(self, conversation_id: UUID) -> None:
         self._dirty.add(conversation_id)
         self._notify()
 
+    @override
     def on_joined(self, conversation_id: UUID, position: int) -> None:
         if self._early is not None:
             self._early.append((conversation_id, position, True))
@@ -241,12 +249,14 @@ class UserSubscriber(Subscriber):
         self._windows[conversation_id] = (position, None)
         self._coordinator.follow(self, conversation_id)
 
+    @override
     def on_left(self, conversation_id: UUID, position: int) -> None:
         if self._early is not None:
             self._early.append((conversation_id, position, False))
         elif conversation_id in self._windows:
             self._windows[conversation_id] = (self._windows[conversation_id][0], position)
 
+    @override
     async def _next(self) -> tuple[Sequence[Frame], int]:
         upto = self._coordinator.head
         if self.cursor < self._rings_from or any(
@@ -261,9 +271,7 @@ class UserSubscriber(Subscriber):
             frames += [
                 frame
                 for frame in self._coordinator.ring(conversation_id).after(self.cursor)
-                if frame.position >= first
-                and (last is None or frame.position <= last)
-                and frame.audience in (None, self.user_id)
+                if frame.position >= first and (last is None or frame.position <= last) and frame.audience in (None, self.user_id)
             ]
         if len(frames) > 1:
             frames.sort(key=_position)

@@ -6,7 +6,6 @@ A timer per stream would cost memory and wake-ups for each of ten thousand idle 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
@@ -17,6 +16,7 @@ import structlog
 
 from rustygpt.errors import DomainError
 from rustygpt.streaming.coordinator import Coordinator
+from rustygpt.streaming.jitter import drain_delay_seconds
 
 if TYPE_CHECKING:
     from rustygpt.signals import SignalKind
@@ -56,7 +56,7 @@ class Sweeper:
         if self._drain_from is None:
             self._drain_from = time.monotonic()
             for connection in self._connections:
-                connection.drain_at = self._drain_from + random.uniform(0, self._settings.drain_seconds)
+                connection.drain_at = self._drain_from + drain_delay_seconds(self._settings.drain_seconds)
 
     def on_signal(self, kind: SignalKind, key: str) -> None:
         """End the streams of a revoked session at once."""

@@ -8,7 +8,7 @@ from rustygpt.database.pool import Database
 
 async def _refused(database: Database, statement: str) -> str:
     with pytest.raises(asyncpg.PostgresError) as raised:
-        await database._fetch(statement, ())  # noqa: SLF001 - no public way runs a statement, which is the point
+        await database._fetch(statement, ())
     return raised.value.sqlstate or ""
 
 
@@ -25,7 +25,7 @@ async def test_direct_select_is_refused(database: Database, owner: "asyncpg.Conn
 
 async def test_the_role_owns_nothing(database: Database, owner: "asyncpg.Connection[asyncpg.Record]") -> None:
     """Connections run as rustygpt_app, which cannot log in and owns no object."""
-    assert [row[0] for row in await database._fetch("select current_user", ())] == ["rustygpt_app"]  # noqa: SLF001
+    assert [row[0] for row in await database._fetch("select current_user", ())] == ["rustygpt_app"]
     assert await owner.fetchval("select rolcanlogin from pg_roles where rolname = 'rustygpt_app'") is False
     owned = "select count(*) from pg_class c join pg_roles r on r.oid = c.relowner where r.rolname = 'rustygpt_app'"
     assert await owner.fetchval(owned) == 0

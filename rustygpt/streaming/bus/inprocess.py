@@ -1,6 +1,7 @@
 """The bus of a single process: a call."""
 
 from collections.abc import Callable
+
 from typing_extensions import override
 
 from rustygpt.ids import Position
