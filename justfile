@@ -1,0 +1,38 @@
+# What one does with a checkout. `just` itself comes with the group dev: uv run --frozen --group dev just
+
+run := "uv run --frozen --group dev"
+ui := "rustygpt/web/ui"
+
+# list the recipes
+[private]
+default:
+    @just --list
+
+# serve this checkout, talkatively; the page is built anew when its sources changed
+dev *options:
+    uv run --frozen rustygpt serve --log-level debug {{ options }}
+
+# run the tests; options are pytest's
+test *options:
+    uv run --frozen --group test pytest {{ options }}
+
+# find what is wrong without running it, layers included
+lint:
+    {{ run }} ruff check .
+    {{ run }} ruff format --check .
+    {{ run }} lint-imports --no-logo
+
+# check every type
+types:
+    {{ run }} mypy
+
+# install, check, test and build the page
+ui:
+    cd {{ ui }} && npm ci --no-audit --no-fund && npm run check && npm test && npm run build
+
+# everything that must hold before a commit
+check: lint types ui test
+
+# measure: `just bench stream`
+bench what *options:
+    {{ run }} python -m tests.benchmarks.{{ what }} {{ options }}
