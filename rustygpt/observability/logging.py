@@ -192,7 +192,8 @@ def _escape(key: str, text: str) -> str:
 
 
 def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z).decode()
+    first = {key: event.pop(key) for key in ("at", "level", "event") if key in event}
+    return orjson.dumps({**first, **event}, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z).decode()
 
 
 def _install(handler: logging.Handler, level: int) -> None:

@@ -54,6 +54,7 @@ def test_line_is_one_json_object_with_context(stream: io.StringIO) -> None:
     with structlog.contextvars.bound_contextvars(request_id="r1"):
         structlog.get_logger().info("thing_happened", reason='two\nlines "quoted" \u2028', seconds=0.5)
     [line] = lines(stream)
+    assert list(line)[:3] == ["at", "level", "event"]
     assert line.pop("at").endswith("Z")
     assert line == {
         "event": "thing_happened",
