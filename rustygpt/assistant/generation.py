@@ -40,6 +40,7 @@ log = structlog.get_logger(__name__)
 
 FINISH_RETRY_SECONDS = 0.5
 INTERRUPT_SECONDS = 5.0
+MAX_TOKENS = 2**31 - 1
 
 
 class ReplyOutbox(Protocol):
@@ -185,7 +186,7 @@ class Generation:
         async with aclosing(self._provider.stream(CompletionRequest(self._model, prompt))) as items:
             async for item in items:
                 if not isinstance(item, Delta):
-                    return Outcome("length" if item.reason == "length" else "done", item.usage)
+                    return Outcome("length" if item.reason == "length" else "done", _believable(item.usage))
                 if not self._bytes:
                     bench.metrics.generation_first_token_seconds.observe(time.monotonic() - asked_at)
                 self._bytes += len(item.content.encode("utf-8", "replace"))
@@ -198,6 +199,7 @@ class Generation:
     async def _finish(self, outcome: Outcome) -> None:
         """Write the last word, trying again as long as the database is away: the row must not stay open while we live."""
         usage = outcome.usage
+        reason = outcome.error_message
         while True:
             try:
                 finished = await finish_generation(
@@ -208,7 +210,8 @@ class Generation:
                     prompt_tokens=usage.prompt_tokens if usage else None,
                     completion_tokens=usage.completion_tokens if usage else None,
                     error_code=outcome.error_code,
-                    error_message=outcome.error_message,
+                    # PostgreSQL's text has no NUL, and an upstream's error may quote one.
+                    error_message=reason.replace("\0", "\ufffd") if reason else None,
                 )
             except DomainError as error:
                 log.warning("generation_unfinished", **self._facts(), code=error.code)
@@ -252,3 +255,12 @@ class Generation:
         ended = "stop" if outcome.state == "done" else outcome.state
         metrics.generation_ended(self._provider.name if self._provider else "", self._model, ended)
         log.info("generation_finished", **self._facts(), outcome=ended, duration_seconds=round(seconds, 3), bytes=self._bytes)
+
+
+def _believable(usage: Usage | None) -> Usage | None:
+    """Return *usage* unless it cannot be: counts are an upstream's word, and go into 32-bit columns and rising counters."""
+    if usage is None:
+        return None
+    counts = (usage.prompt_tokens, usage.completion_tokens)
+    is_count = all(type(count) is int and count >= 0 for count in counts)
+    return usage if is_count and sum(counts) <= MAX_TOKENS else None

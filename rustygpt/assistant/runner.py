@@ -115,6 +115,8 @@ class Runner:
     async def _run(self, generation: Generation) -> None:
         try:
             await generation.run()
+        except Exception:  # a defect must not take the other replies along; the reaper closes what it left open
+            log.exception("generation_crashed", message_id=str(generation.claim.message_id))
         finally:
             del self._running[generation.claim.message_id]
             self._bench.metrics.generations_running.set(len(self._running))

@@ -1,0 +1,37 @@
+"""A site whose only real model is the test itself."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.scripted_openai import ScriptedOpenAI, scripted_openai
+from tests.site import Site, serving, settings_for
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[ScriptedOpenAI]:
+    """An OpenAI-compatible server that speaks on cue."""
+    async with scripted_openai() as server:
+        yield server
+
+
+@pytest.fixture
+def assistant(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Settings of `[assistant]`; `provider` goes into the one provider's table. Given by indirect parametrisation."""
+    return dict(getattr(request, "param", {}))
+
+
+@pytest.fixture
+async def site(dsn: str, data_dir: Path, upstream: ScriptedOpenAI, assistant: dict[str, Any]) -> AsyncIterator[Site]:
+    """The application on a real socket, with the scripted model as its default."""
+    async with serving(scripted_settings(data_dir, upstream, **assistant), dsn) as served:
+        yield served
+
+
+def scripted_settings(data_dir: Path, upstream: ScriptedOpenAI, **assistant: Any) -> Any:
+    """Settings with *upstream* as the first provider, under the name `scripted`."""
+    provider = {"kind": "openai", "name": "scripted", "base_url": upstream.base_url, "models": ("scripted",)}
+    provider |= assistant.pop("provider", {})
+    return settings_for(data_dir, assistant={"providers": (provider,), **assistant})

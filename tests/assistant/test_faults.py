@@ -1,0 +1,220 @@
+"""A provider's bad days: the message ends as an error with what was said, the people are told why, and the next message works."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.assistant.exchange import ask, read, until_done
+from tests.person import Person
+from tests.scripted_openai import Call, ScriptedOpenAI
+
+IMPATIENT = {"provider": {"first_token_timeout_seconds": 0.3, "idle_timeout_seconds": 0.3}}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What the upstream does, what is kept of the reply, and what the people are told."""
+
+    act: Callable[[Call], Awaitable[None]]
+    kept: str
+    code: str
+    told: str
+
+
+async def refuse(call: Call) -> None:
+    await call.respond("503 Busy", "application/json", b'{"error": {"message": "no slot is free"}}')
+
+
+async def hang_at_once(call: Call) -> None:
+    await call.until_gone()
+
+
+async def hang_after_headers(call: Call) -> None:
+    await call.raw(b": I am here\n\n")
+    await call.until_gone()
+
+
+async def hang_midway(call: Call) -> None:
+    await call.say("Once upon", " a time")
+    await call.until_gone()
+
+
+async def send_html(call: Call) -> None:
+    await call.respond("200 OK", "text/html", b"<html><body>Sign in to the hotel's network</body></html>")
+
+
+async def babble(call: Call) -> None:
+    await call.say("Once")
+    await call.raw(b"data: {not json at all\n\n")
+    call.hang_up()
+
+
+async def send_binary(call: Call) -> None:
+    await call.say("Once")
+    await call.raw(b"data: \xff\xfe\x00\x80\n\n")
+    call.hang_up()
+
+
+async def send_half_a_pair(call: Call) -> None:
+    await call.say("Once")
+    await call.raw(b'data: {"choices":[{"index":0,"delta":{"content":"\\ud83d"}}]}\n\n')
+    await call.finish()
+
+
+async def cut_short(call: Call) -> None:
+    await call.say("Once upon", " a time")
+    call.hang_up()
+
+
+async def die(call: Call) -> None:
+    await call.say("Once upon", " a time")
+    call.die()
+
+
+async def die_at_once(call: Call) -> None:
+    call.die()
+
+
+async def report_an_error(call: Call) -> None:
+    await call.say("Once")
+    await call.event({"error": {"message": "out of memory", "type": "server_error"}})
+    call.hang_up()
+
+
+async def report_nul(call: Call) -> None:
+    await call.say("Once")
+    await call.event({"error": {"message": "bad\0ly broken"}})
+    call.hang_up()
+
+
+FAULTS = {
+    "refuses": Fault(refuse, "", "provider_rejected", "no slot is free"),
+    "hangs before the first byte": Fault(hang_at_once, "", "provider_timeout", "did not begin"),
+    "hangs before the first token": Fault(hang_after_headers, "", "provider_timeout", "stopped answering"),
+    "hangs in the middle": Fault(hang_midway, "Once upon a time", "provider_timeout", "stopped answering"),
+    "sends a web page": Fault(send_html, "", "provider_garbage", "could not be understood"),
+    "babbles": Fault(babble, "Once", "provider_garbage", "could not be understood"),
+    "sends bytes that are no text": Fault(send_binary, "Once", "provider_garbage", "could not be understood"),
+    "sends half a surrogate pair": Fault(send_half_a_pair, "Once", "provider_garbage", "could not be understood"),
+    "ends without an end": Fault(cut_short, "Once upon a time", "provider_garbage", "hung up"),
+    "dies in the middle": Fault(die, "Once upon a time", "provider_garbage", "hung up"),
+    "dies at once": Fault(die_at_once, "", "provider_garbage", "hung up"),
+    "reports an error inside a 200": Fault(report_an_error, "Once", "provider_rejected", "out of memory"),
+    "reports an error with a NUL": Fault(report_nul, "Once", "provider_rejected", "broken"),
+}
+
+
+@pytest.mark.parametrize("assistant", [IMPATIENT], indirect=True)
+async def test_provider_that_fails_ends_its_message_alone(ada: Person, upstream: ScriptedOpenAI) -> None:
+    """Whatever the provider does, the message ends as an error with its partial text, says why, is logged, and the next works."""
+    conversation = await ada.make_conversation()
+    async with ada.stream(f"/api/stream/conversations/{conversation}") as stream:
+        await stream.until_type("stream.ready")
+        for name, fault in FAULTS.items():
+            upstream.script = fault.act
+            with capture_logs() as logs:
+                reply = await ask(ada, conversation, name)
+                ends = await until_done(stream, reply)
+            message = await read(ada, reply)
+            assert (name, message["status"], message["finish_reason"]) == (name, "error", "error")
+            assert (name, message["content"], stream.text_of(reply)) == (name, fault.kept, fault.kept)
+            assert (name, message["error"]["code"]) == (name, fault.code)
+            assert fault.told in message["error"]["message"], name
+            assert [kind for kind, _ in ends] == ["message.done", "error"], name
+            assert ends[0][1]["finish_reason"] == "error"
+            assert ends[0][1]["chunks"] == message["next_idx"]
+            assert ends[1][1] == {**message["error"], "message_id": reply}
+            failures = [line for line in logs if line["event"] == "provider_failed" and line["message_id"] == reply]
+            assert [line["code"] for line in failures] == [fault.code], name
+            upstream.script = lambda call: call.answer("Yes.")
+            assert await _answer(ada, conversation, stream) == "Yes."
+
+
+async def _answer(person: Person, conversation: str, stream: Any) -> str:
+    reply = await ask(person, conversation, "Do you still work?")
+    await until_done(stream, reply)
+    message = await read(person, reply)
+    assert (message["status"], message["finish_reason"], message["error"]) == ("complete", "stop", None)
+    return str(message["content"])
+
+
+ODD_USAGES: dict[str, Any] = {
+    "negative": {"prompt_tokens": -5, "completion_tokens": -1},
+    "beyond 32 bits": {"prompt_tokens": 2**31, "completion_tokens": 2**40},
+    "beyond 32 bits in total": {"prompt_tokens": 2**31 - 1, "completion_tokens": 2**31 - 1},
+    "beyond 64 bits": {"prompt_tokens": 2**80, "completion_tokens": 1},
+    "booleans": {"prompt_tokens": True, "completion_tokens": False},
+    "texts": {"prompt_tokens": "7", "completion_tokens": "8"},
+    "half": {"prompt_tokens": 7},
+    "nothing": {},
+}
+
+
+async def test_odd_usage_costs_nobody_anything(ada: Person, upstream: ScriptedOpenAI) -> None:
+    """Token counts that cannot be are left out; the reply is complete, and so is the next."""
+    conversation = await ada.make_conversation()
+    async with ada.stream(f"/api/stream/conversations/{conversation}") as stream:
+        for name, usage in ODD_USAGES.items():
+            upstream.script = lambda call, usage=usage: call.answer("Yes.", usage)  # type: ignore[misc]
+            reply = await ask(ada, conversation, name)
+            await until_done(stream, reply)
+            message = await read(ada, reply)
+            assert (name, message["status"], message["content"], message["usage"]) == (name, "complete", "Yes.", None)
+    upstream.script = lambda call: call.answer("Yes.", {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9})
+    assert (await ada.get("/readyz")).status_code == 200
+
+
+async def test_usage_and_model_are_told(ada: Person, upstream: ScriptedOpenAI) -> None:
+    """A reply's usage and model are the same in its last event and in the message."""
+    upstream.script = lambda call: call.answer("Yes.", {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9})
+    conversation = await ada.make_conversation()
+    async with ada.stream(f"/api/stream/conversations/{conversation}") as stream:
+        reply = await ask(ada, conversation, "Hello?")
+        ((_, done),) = await until_done(stream, reply)
+    message = await read(ada, reply)
+    assert message["usage"] == done["usage"] == {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9}
+    assert message["model"] == done["model"] == "scripted"
+
+
+async def test_nul_in_a_reply_is_shown_as_a_replacement(ada: Person, upstream: ScriptedOpenAI) -> None:
+    """PostgreSQL's text has no NUL; a reply does not fail over one."""
+    upstream.script = lambda call: call.answer("a\0b")
+    conversation = await ada.make_conversation()
+    async with ada.stream(f"/api/stream/conversations/{conversation}") as stream:
+        reply = await ask(ada, conversation, "Hello?")
+        await until_done(stream, reply)
+    assert (await read(ada, reply))["content"] == "a\ufffdb"
+
+
+async def test_model_that_nobody_has_is_an_error_that_says_so(ada: Person, upstream: ScriptedOpenAI) -> None:
+    """Asking for an unknown model ends in an error naming it; the next message works."""
+    conversation = await ada.make_conversation()
+    async with ada.stream(f"/api/stream/conversations/{conversation}") as stream:
+        reply = await ask(ada, conversation, "Hello?", model="no-such-model")
+        await until_done(stream, reply)
+        message = await read(ada, reply)
+        assert (message["status"], message["error"]["code"], message["model"]) == ("error", "provider_rejected", "no-such-model")
+        assert "no-such-model" in message["error"]["message"]
+        upstream.script = lambda call: call.answer("Yes.")
+        assert await _answer(ada, conversation, stream) == "Yes."
+
+
+@pytest.mark.parametrize("assistant", [{"max_reply_bytes": 1_024}], indirect=True)
+async def test_reply_without_end_is_cut_at_its_limit(ada: Person, upstream: ScriptedOpenAI) -> None:
+    """A model that never stops is stopped at assistant.max_reply_bytes: `length`, and its connection is closed."""
+    conversation = await ada.make_conversation()
+    reply = await ask(ada, conversation, "Go on for ever.")
+    call = await upstream.next_call()
+    async with ada.stream(f"/api/stream/conversations/{conversation}?since=0") as stream:
+        while not call.gone.is_set():
+            try:
+                await call.say("word " * 20)
+            except ConnectionError:
+                await call.until_gone()
+        await until_done(stream, reply)
+    message = await read(ada, reply)
+    assert (message["status"], message["finish_reason"]) == ("complete", "length")
+    assert 1_024 < len(message["content"]) <= 1_124
