@@ -42,9 +42,13 @@ class ProviderStatus:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """The state of the catalogue in words: `sentence` says which model answers by default, why, and how to change it."""
+    """The state of the catalogue: `sentence` says which model answers by default, why, and how to change it.
+
+    `default_provider` is None when nothing can answer, also when the chosen default is not there.
+    """
 
     default_model: str | None
+    default_provider: str | None
     providers: tuple[ProviderStatus, ...]
     sentence: str
 
@@ -64,6 +68,7 @@ class _Listing:
         return now - self.asked_at >= min(limit, fresh_seconds)
 
     async def refresh(self, now: float) -> None:
+        before = self.error
         try:
             async with asyncio.timeout(LIST_SECONDS):
                 self.models = await self.provider.models()
@@ -71,6 +76,8 @@ class _Listing:
         except (ProviderError, TimeoutError) as error:
             self.models = ()
             self.error = str(error) or f"{self.provider.name} did not list its models in time."
+        if self.error != before:
+            log.info("provider_listed", provider=self.provider.name, models=len(self.models), reason=self.error)
         self.known |= dict.fromkeys(model.id for model in self.models)
         self.asked_at = now
 
@@ -150,7 +157,8 @@ class Catalogue:
         statuses = tuple(ProviderStatus(each.provider.name, each.models, each.error) for each in self._listings)
         default = self._default()
         found = self._find(default) if default else None
-        return Detection(default, statuses, _sentence(default, found, is_chosen=bool(self._chosen), statuses=statuses))
+        sentence = _sentence(default, found, is_chosen=bool(self._chosen), statuses=statuses)
+        return Detection(found[1], found[0].name, statuses, sentence) if found else Detection(default, None, statuses, sentence)
 
     def _default(self) -> str | None:
         if self._chosen:

@@ -55,7 +55,7 @@ class AssistantRoutes:
                 "id": model.id,
                 "provider": model.provider,
                 "context_tokens": model.context_tokens,
-                "is_default": model.id == detection.default_model,
+                "is_default": (model.provider, model.id) == (detection.default_provider, detection.default_model),
             }
             for model in models
         ]

@@ -158,6 +158,7 @@ async def test_chosen_default_wins(ollama: ScriptedServer, tmp_path: Path, chose
     settings = AssistantSettings(ollama_base_url=ollama.base_url, default_model=chosen)
     async with opened(settings, tmp_path) as catalogue:
         assert (await catalogue.resolve(None))[1] == "qwen3:8b"
+        assert (catalogue.detection().default_provider, catalogue.detection().default_model) == ("ollama", "qwen3:8b")
         assert "as assistant.default_model" in catalogue.detection().sentence
 
 

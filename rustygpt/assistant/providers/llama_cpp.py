@@ -101,10 +101,14 @@ class LlamaCppProvider:
 
     def _files(self) -> dict[str, Path]:
         """Return the models by id, the configured one first. A file that does not begin like GGUF is passed over."""
-        chosen = Path(self._settings.model_file).expanduser() if self._settings.model_file else None
-        candidates = [self._models_dir / chosen] if chosen else []  # an absolute path stays as it is
-        if self._models_dir.is_dir():
-            candidates += sorted(self._models_dir.glob("*.gguf"))
+        candidates = []
+        try:
+            if self._settings.model_file:
+                candidates.append(self._models_dir / Path(self._settings.model_file).expanduser())  # absolute stays absolute
+            if self._models_dir.is_dir():
+                candidates += sorted(self._models_dir.glob("*.gguf"))
+        except (OSError, RuntimeError):  # RuntimeError: ~somebody who does not exist
+            raise ProviderRejected("The models folder of this server cannot be read.") from None
         found: dict[str, Path] = {}
         for path in candidates:
             if _is_model(path):
@@ -118,6 +122,8 @@ def _is_model(path: Path) -> bool:
     if is_later_part or name.startswith("mmproj"):
         return False  # parts of a split model are loaded with the first; a projector is no model
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
             magic, version = GGUF_START.unpack(file.read(GGUF_START.size))
     except (OSError, struct.error):

@@ -3,7 +3,7 @@
 Not a module of the server: `llama_cpp.py` runs this file. xllamacpp holds the interpreter's lock while it loads a model (1.5
 s a gigabyte from a warm cache), so in the server's own process every stream would stand still; and a file that makes
 llama.cpp abort, or a kernel short of memory, would take the whole server away.
-docs/decisions/0006-llama-cpp-in-its-own-process.md has the measurements.
+docs/decisions/0003-llama-cpp-process.md has the measurements.
 
 In: one line of JSON on stdin, an Order. Out: one line of JSON on stdout, `{"address"}` or `{"error"}`; the log goes to
 stderr. When stdin ends, because it was closed or because the parent died, the process is gone at once.

@@ -125,7 +125,9 @@ class Upstream:
         if len(text) > MAX_MESSAGE_CHARACTERS:
             text = text[: MAX_MESSAGE_CHARACTERS - 1] + "…"
         if {"exceed_context_size_error", "context_length_exceeded"} & {details.get("type"), details.get("code")}:
-            return ProviderContextExceeded(f"The conversation is too long for this model. {self.name} said: {text}")
+            length, room = details.get("n_prompt_tokens"), details.get("n_ctx")  # llama.cpp tells, others only write
+            said = f"it has {length} tokens, and there is room for {room}." if length and room else f"{self.name} said: {text}"
+            return ProviderContextExceeded(f"The conversation is too long for this model: {said}")
         reason = f"answered with status {status}" if status != httpx2.codes.OK else "reported an error"
         return ProviderRejected(f"{self.name} {reason}: {text}" if text else f"{self.name} {reason}.")
 

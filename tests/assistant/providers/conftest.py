@@ -8,7 +8,7 @@ import pytest
 
 from tests.llama_server import LlamaServer, running_llama_server
 from tests.scripted_http import ScriptedServer, scripted_server
-from tests.story_model import story_tokens, write_story_model
+from tests.story_model import SLOW, story_tokens, write_story_model
 
 SLOW_LENGTH = 3_000
 
@@ -23,9 +23,9 @@ def story_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def slow_story_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that takes about half a minute for its 3 000 tokens: there is time to stop it."""
+    """A model that takes ten seconds or more for its 3 000 tokens: there is time to stop it."""
     path = tmp_path_factory.mktemp("story") / "slow.gguf"
-    write_story_model(path, tokens=story_tokens(SLOW_LENGTH), layers=32)
+    write_story_model(path, tokens=story_tokens(SLOW_LENGTH), layers=4, feed_forward=SLOW)
     return path
 
 

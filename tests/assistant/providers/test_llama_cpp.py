@@ -37,7 +37,7 @@ async def provider(tmp_path: Path, story_file: Path, slow_story_file: Path) -> A
     """A provider with two models in its folder, two slots, and 4 096 tokens for each."""
     (tmp_path / "models").mkdir()
     for file in (story_file, slow_story_file):
-        shutil.copy(file, tmp_path / "models")
+        os.link(file, tmp_path / "models" / file.name)
     provider = LlamaCppProvider(LlamaCppSettings(slots=2), tmp_path)
     await provider.open()
     yield provider
@@ -81,7 +81,7 @@ async def test_stop_in_the_middle_stops_the_engine(provider: LlamaCppProvider) -
 async def test_cancel_while_loading_leaves_the_engine_to_others(provider: LlamaCppProvider) -> None:
     """Stop before the model is there: cancellation comes through, and the load goes on for the next reply."""
     task = asyncio.ensure_future(reply_of(provider, ask("x", model="slow")))
-    await until(lambda: bool(engines()))
+    await until(lambda: bool(provider._engines))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -91,16 +91,17 @@ async def test_cancel_while_loading_leaves_the_engine_to_others(provider: LlamaC
 
 
 async def test_loading_does_not_stop_the_event_loop(provider: LlamaCppProvider) -> None:
-    """While a model loads, the loop turns: no gap of half of the time that loading takes."""
-    loop = asyncio.get_running_loop()
-    started_at = last = loop.time()
-    longest = 0.0
+    """While a model loads, other tasks get their turns: the interpreter's lock is not held by llama.cpp."""
     task = asyncio.ensure_future(first_deltas_of(provider, ask("x", model="slow"), 1))
-    while not task.done():
-        await asyncio.wait([task], timeout=0.002)
-        longest, last = max(longest, loop.time() - last), loop.time()
+    await until(lambda: bool(provider._engines))
+    (engine,) = provider._engines.values()
+    turns = 0
+    async with asyncio.timeout(30):
+        while not engine._protocol.ready.done():
+            turns += 1
+            await asyncio.sleep(0)
+    assert turns > 200
     assert await task == ["Once"]
-    assert longest < (loop.time() - started_at) / 2
 
 
 async def test_idle_engine_makes_room_for_another_model(provider: LlamaCppProvider) -> None:
@@ -129,6 +130,7 @@ async def test_killed_engine_fails_its_reply_and_no_other(provider: LlamaCppProv
 async def test_changed_file_is_loaded_anew(provider: LlamaCppProvider, tmp_path: Path) -> None:
     """Another model under the same name answers from the next reply on."""
     await reply_of(provider, ask("x"))
+    (tmp_path / "models" / "story.gguf").unlink()
     shutil.copy(tmp_path / "models" / "slow.gguf", tmp_path / "models" / "story.gguf")
     reply = await reply_of(provider, ask("x", sampling=Sampling(max_tokens=200)))
     assert reply.finish.reason == "length"
@@ -137,7 +139,7 @@ async def test_changed_file_is_loaded_anew(provider: LlamaCppProvider, tmp_path:
 
 async def test_too_long_a_prompt_says_what_to_change(provider: LlamaCppProvider) -> None:
     """A prompt beyond a slot's context names its length, the room and the setting."""
-    with pytest.raises(ProviderContextExceeded, match=r"\d+ tokens.*4096 tokens.*assistant\.llama_cpp\.context_tokens"):
+    with pytest.raises(ProviderContextExceeded, match=r"\d+ tokens.*room for 4096\. .*assistant\.llama_cpp\.context_tokens"):
         await reply_of(provider, ask("y" * 5_000))
 
 
@@ -170,6 +172,7 @@ async def test_models_are_the_files(provider: LlamaCppProvider, tmp_path: Path, 
     (folder / "page.gguf").write_bytes(b"<html>not found</html>")
     (folder / "empty.gguf").touch()
     (folder / "folder.gguf").mkdir()
+    os.mkfifo(folder / "pipe.gguf")
     names = ("big-00001-of-00002", "slow", "story")
     assert await provider.models() == tuple(ModelInfo(name, "llama_cpp", 4_096) for name in names)
     with pytest.raises(ProviderRejected, match="no model file"):
@@ -191,6 +194,13 @@ async def test_configured_file_comes_first(tmp_path: Path, story_file: Path, is_
 async def test_no_folder_means_no_models(tmp_path: Path) -> None:
     """A fresh data folder is no error."""
     assert await LlamaCppProvider(LlamaCppSettings(model_file="gone.gguf"), tmp_path).models() == ()
+
+
+async def test_unreadable_setting_is_told(tmp_path: Path) -> None:
+    """A home folder of nobody is the provider's error, not a crash of the start."""
+    provider = LlamaCppProvider(LlamaCppSettings(model_file="~nobody-of-this-name/x.gguf"), tmp_path)
+    with pytest.raises(ProviderRejected, match="cannot be read"):
+        await provider.models()
 
 
 async def test_missing_package_is_told_plainly(provider: LlamaCppProvider, monkeypatch: pytest.MonkeyPatch) -> None:
