@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from starlette.types import Scope
 
 RESERVED: Final = frozenset(
-    [".well-known", "api", "assets", "chat", "conversations", "docs", "healthz", "metrics", "openapi.json", "openapi.yaml"]
-    + ["readyz", "v1", "ws"]
+    (
+        *(".well-known", "api", "assets", "chat", "conversations", "docs"),
+        *("healthz", "metrics", "openapi.json", "openapi.yaml", "readyz", "v1", "ws"),
+    )
 )
 """First segments of paths that are the server's own."""
 INDEX: Final = "index.html"
