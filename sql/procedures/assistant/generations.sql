@@ -59,13 +59,17 @@ language sql stable security definer set search_path = rustygpt, pg_temp as $$
   from generations g join conversations c on c.id = g.conversation_id where g.message_id = p_message
 $$;
 
--- name_model: record which provider and model answer. False when the fence is lost.
-create or replace function rustygpt_api.name_model(p_message uuid, p_fence bigint, p_provider text, p_model text) returns boolean
+-- name_model: record which provider and model answer, before they are asked. Returns how the generation stands: running, cancelled
+-- (somebody asked for a stop, perhaps before the owner could hear signals) or lost (ended, or another fence).
+create or replace function rustygpt_api.name_model(p_message uuid, p_fence bigint, p_provider text, p_model text) returns text
 language plpgsql security definer set search_path = rustygpt, pg_temp as $$
+declare
+  v_cancelled_at timestamptz;
 begin
   update generations g set provider = p_provider, model = p_model
-  where g.message_id = p_message and g.fence = p_fence and g.state = 'running';
-  return found;
+  where g.message_id = p_message and g.fence = p_fence and g.state = 'running'
+  returning g.cancel_requested_at into v_cancelled_at;
+  return case when not found then 'lost' when v_cancelled_at is not null then 'cancelled' else 'running' end;
 end
 $$;
 
