@@ -12,6 +12,7 @@ import structlog
 
 from rustygpt.auth.first_administrator import ensure_first_administrator
 from rustygpt.database.migrate import migrate
+from rustygpt.database.scripts import read_scripts
 
 if TYPE_CHECKING:
     from rustygpt.assistant.catalogue import Catalogue
@@ -48,7 +49,8 @@ class Parts:
 
     def begin_drain(self) -> None:
         """Prepare for the end: readyz is 503 from now on, streams end one after the other, no generation begins."""
-        log.info("drain_begun")
+        if not self.sweeper.is_draining:
+            log.info("drain_begun")
         self.sweeper.begin_drain()
         self.runner.begin_drain()
 
@@ -79,8 +81,9 @@ async def running(parts: Parts) -> AsyncIterator[None]:
 
 async def _open(parts: Parts, stack: AsyncExitStack) -> None:
     report = await migrate(parts.dsn, connect_seconds=parts.settings.database.connect_timeout_seconds)
-    for script in report.applied:
-        parts.metrics.db_bootstrap_scripts_total.labels(script.kind, "applied").inc()
+    for script in read_scripts():
+        result = "applied" if script in report.applied else "unchanged"
+        parts.metrics.db_bootstrap_scripts_total.labels(script.kind, result).inc()
     parts.metrics.db_bootstrap_duration_seconds.observe(report.seconds)
     log.info("database_ready", applied=len(report.applied), epoch=report.epoch, seconds=round(report.seconds, 3))
 

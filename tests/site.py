@@ -56,7 +56,13 @@ async def serving(settings: Settings, dsn: str) -> AsyncIterator[Site]:
     application = create_app(settings, dsn)
     listener = socket.create_server(("127.0.0.1", 0), backlog=2_048)
     config = uvicorn.Config(
-        application.asgi, log_config=None, access_log=False, http="httptools", lifespan="on", timeout_graceful_shutdown=5
+        application.asgi,
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        http="httptools",
+        lifespan="on",
+        timeout_graceful_shutdown=5,
     )
     server = _Server(config)
     async with asyncio.TaskGroup() as group:

@@ -166,4 +166,4 @@ def _version_key(version: str) -> tuple[int, ...]:
 
 def _log_warning(_connection: object, message: asyncpg.PostgresLogMessage) -> None:
     if message.severity_en == "WARNING":
-        log.warning("database_warning", message=message.message)
+        log.warning("database_warning", notice=message.message)

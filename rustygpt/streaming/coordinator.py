@@ -163,6 +163,7 @@ class Coordinator:
                 self.database, conversation=ConversationId(conversation_id), after=after, upto=upto, limit=PAGE_EVENTS
             )
             is_full = len(events) == PAGE_EVENTS
+            self._count_replay(events)
             page = [encode_event(event, self.epoch) for event in events], events[-1].position if is_full else upto, is_full
             future.set_result(page)
             return page
@@ -179,7 +180,12 @@ class Coordinator:
         upto = self.head
         events = await read_user_events(self.database, user=UserId(user_id), after=after, upto=upto, limit=PAGE_EVENTS)
         is_full = len(events) == PAGE_EVENTS
+        self._count_replay(events)
         return [encode_event(event, self.epoch) for event in events], events[-1].position if is_full else upto
+
+    def _count_replay(self, events: Sequence[LoggedEvent]) -> None:
+        for kind, count in Counter(event.type for event in events).items():
+            self.metrics.sse_replay_events_total.labels(kind).inc(count)
 
     # --- inside ------------------------------------------------------------------------------------------------------------
 

@@ -12,28 +12,27 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-import structlog
 from starlette.requests import Request
 from starlette.routing import Route
 
 from rustygpt.auth.actor import Actor, actor_of
 from rustygpt.database.call import Caller
-from rustygpt.errors import DomainError, NotFound, RateLimited
+from rustygpt.errors import NotFound, RateLimited
 from rustygpt.http.request import path_uuid
 from rustygpt.ids import ConversationId
+from rustygpt.streaming.conversation_subscriber import ConversationSubscriber
 from rustygpt.streaming.cursor import Cursor, Start, requested_start
 from rustygpt.streaming.frames import encode_control, encode_retry
 from rustygpt.streaming.jitter import lifetime_seconds, overload_reconnect_ms, reconnect_ms
 from rustygpt.streaming.procedures import OpenedStream, open_conversation_stream, open_user_stream
-from rustygpt.streaming.subscriber import ConversationSubscriber, Subscriber, UserSubscriber
+from rustygpt.streaming.subscriber import Subscriber
+from rustygpt.streaming.user_subscriber import UserSubscriber
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from rustygpt.streaming.coordinator import Coordinator
     from rustygpt.streaming.sweeper import Sweeper
-
-log = structlog.get_logger(__name__)
 
 HEADERS: Final = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -154,9 +153,6 @@ class Connection:
             if not self._limit.expired():
                 raise
             # Returning without the last body makes the server cut the connection; the client resumes after its last id.
-        except DomainError as error:
-            log.warning("stream_cut", code=error.code, user_id=str(self.subscriber.user_id))
-            await send({"type": "http.response.body", "body": b""})
 
     async def _until_disconnect(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":

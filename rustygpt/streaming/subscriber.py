@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from typing_extensions import override
-
+from rustygpt.errors import Unavailable
 from rustygpt.streaming.frames import HEARTBEAT, Frame, encode_control, encode_retry
 from rustygpt.streaming.jitter import overload_reconnect_ms
 
@@ -25,6 +24,7 @@ SendBytes = Callable[[bytes], Awaitable[None]]
 
 BLOCK_BYTES: Final = 65_536
 """Frames are joined up to this much per send."""
+LOG_RETRY_SECONDS: Final = 0.5
 _LATENCY_SAMPLE: Final = 64
 """One send in so many is timed: a histogram costs as much as the send itself."""
 
@@ -47,6 +47,7 @@ class Subscriber(ABC):
         self._is_woken = False
         self._is_beat_due = False
         self._sends = 0
+        self._replay_since: float | None = None
 
     # --- called by the coordinator, never waits ----------------------------------------------------------------------------
 
@@ -76,14 +77,22 @@ class Subscriber(ABC):
     # --- the stream --------------------------------------------------------------------------------------------------------
 
     async def run(self, send: SendBytes) -> None:
-        """Send everything after `cursor` as it comes, until `end` or cancellation. Raises DomainError when the log is unreadable."""
+        """Send everything after `cursor` as it comes, until `end` or cancellation."""
+        self._replay_since = time.monotonic() if self.cursor < self._coordinator.head else None
         while self.end_reason is None:
-            frames, cursor = await self._next()
+            try:
+                frames, cursor = await self._next()
+            except Unavailable:
+                await self._wait_for_log(send)
+                continue
             if frames:
                 await self._send_frames(send, frames)
                 self.cursor = cursor
                 continue
             self.cursor = cursor
+            if self._replay_since is not None and cursor >= self._coordinator.head:
+                self._coordinator.metrics.sse_replay_duration_seconds.observe(time.monotonic() - self._replay_since)
+                self._replay_since = None
             if self.is_over():
                 self.end("left")
             elif cursor < self._coordinator.head:
@@ -131,6 +140,13 @@ class Subscriber(ABC):
         elif self.end_reason == "drain":
             await self._send(send, encode_retry(overload_reconnect_ms()))
 
+    async def _wait_for_log(self, send: SendBytes) -> None:
+        """The log cannot be read right now: keep the client, which has lost nothing, and try again in a moment."""
+        if self._is_beat_due:
+            self._is_beat_due = False
+            await self._send(send, HEARTBEAT)
+        await asyncio.sleep(LOG_RETRY_SECONDS)
+
     async def _wait(self) -> None:
         if not self._is_woken:
             self._waiter = asyncio.get_running_loop().create_future()
@@ -146,159 +162,3 @@ class Subscriber(ABC):
             self._waiter.set_result(None)
         else:
             self._is_woken = True
-
-
-class ConversationSubscriber(Subscriber):
-    """Follows one conversation."""
-
-    kind = "conversation"
-
-    def __init__(self, coordinator: Coordinator, user_id: UUID, session_id: UUID, conversation_id: UUID) -> None:
-        super().__init__(coordinator, user_id, session_id)
-        self.conversation_id = conversation_id
-        self._left_at: int | None = None
-        coordinator.register(self)
-        coordinator.follow(self, conversation_id)
-
-    @override
-    def on_joined(self, conversation_id: UUID, position: int) -> None:
-        pass  # a stream for a conversation is only open to its members
-
-    @override
-    def on_left(self, conversation_id: UUID, position: int) -> None:
-        if conversation_id == self.conversation_id:
-            self._left_at = position
-            self._notify()
-
-    @override
-    def is_over(self) -> bool:
-        return self._left_at is not None and self.cursor >= self._left_at
-
-    @override
-    async def _next(self) -> tuple[Sequence[Frame], int]:
-        if self.is_over():
-            return (), self.cursor
-        ring = self._coordinator.ring(self.conversation_id)
-        if self.cursor >= ring.floor:
-            frames = ring.after(self.cursor)
-            upto = self._coordinator.head
-        else:
-            frames, upto, _ = await self._coordinator.page(self.conversation_id, self.cursor)
-        if len(frames) == 1 and frames[0].is_plain:
-            return frames, max(upto, self.cursor)
-        return self._cut(frames, max(upto, self.cursor))
-
-    def _cut(self, frames: Sequence[Frame], upto: int) -> tuple[Sequence[Frame], int]:
-        """Keep what is this user's, up to a block's size and to the event that removes the user."""
-        kept: list[Frame] = []
-        size = 0
-        for frame in frames:
-            if frame.audience not in (None, self.user_id):
-                continue
-            if kept and size + len(frame.data) > BLOCK_BYTES:
-                return kept, kept[-1].position
-            kept.append(frame)
-            size += len(frame.data)
-            if frame.change and frame.change.user_id == self.user_id and frame.change.action == "removed":
-                self._left_at = frame.position
-                return kept, frame.position
-        return kept, upto
-
-
-class UserSubscriber(Subscriber):
-    """Follows all of a user's conversations on one connection, merged by position.
-
-    `_windows` says from which position on, and up to which, each conversation may be shown: joining and leaving are events in the
-    stream and take effect at their position. Below `_rings_from` the rings are not complete and the log is read.
-    """
-
-    kind = "user"
-
-    def __init__(self, coordinator: Coordinator, user_id: UUID, session_id: UUID) -> None:
-        super().__init__(coordinator, user_id, session_id)
-        self._windows: dict[UUID, tuple[int, int | None]] = {}
-        self._dirty: set[UUID] = set()
-        self._early: list[tuple[UUID, int, bool]] | None = []
-        self._rings_from = 0
-        coordinator.register(self)
-
-    def enter(self, conversations: Iterable[UUID], as_of: int) -> None:
-        """Begin with the conversations that the user was in at position *as_of*, and what has changed since `register`."""
-        early, self._early = self._early or [], None
-        for conversation_id in conversations:
-            self._windows[conversation_id] = (0, None)
-            self._coordinator.follow(self, conversation_id)
-        self._rings_from = max(self._coordinator.head, as_of)
-        for conversation_id, position, has_joined in early:
-            if position > as_of:
-                (self.on_joined if has_joined else self.on_left)(conversation_id, position)
-
-    @override
-    def on_frame(self, conversation_id: UUID) -> None:
-        self._dirty.add(conversation_id)
-        self._notify()
-
-    @override
-    def on_joined(self, conversation_id: UUID, position: int) -> None:
-        if self._early is not None:
-            self._early.append((conversation_id, position, True))
-            return
-        if conversation_id in self._windows:
-            # Back before the leaving was sent: two windows at once, which the log knows how to show.
-            self._rings_from = position
-        self._windows[conversation_id] = (position, None)
-        self._coordinator.follow(self, conversation_id)
-
-    @override
-    def on_left(self, conversation_id: UUID, position: int) -> None:
-        if self._early is not None:
-            self._early.append((conversation_id, position, False))
-        elif conversation_id in self._windows:
-            self._windows[conversation_id] = (self._windows[conversation_id][0], position)
-
-    @override
-    async def _next(self) -> tuple[Sequence[Frame], int]:
-        upto = self._coordinator.head
-        if self.cursor < self._rings_from or any(
-            self._coordinator.ring(conversation_id).floor > self.cursor for conversation_id in self._dirty
-        ):
-            page, upto = await self._coordinator.user_page(self.user_id, self.cursor)
-            page, is_whole = _fit(page)
-            return page, upto if is_whole else page[-1].position
-        frames: list[Frame] = []
-        for conversation_id in self._dirty:
-            first, last = self._windows[conversation_id]
-            frames += [
-                frame
-                for frame in self._coordinator.ring(conversation_id).after(self.cursor)
-                if frame.position >= first and (last is None or frame.position <= last) and frame.audience in (None, self.user_id)
-            ]
-        if len(frames) > 1:
-            frames.sort(key=_position)
-            frames, is_whole = _fit(frames)
-            if not is_whole:
-                return frames, frames[-1].position
-        self._leave(upto)
-        self._dirty.clear()
-        return frames, max(upto, self.cursor)
-
-    def _leave(self, upto: int) -> None:
-        for conversation_id in self._dirty:
-            last = self._windows[conversation_id][1]
-            if last is not None and last <= upto:
-                del self._windows[conversation_id]
-                self._coordinator.unfollow(self, conversation_id)
-
-
-def _position(frame: Frame) -> int:
-    return frame.position
-
-
-def _fit(frames: list[Frame]) -> tuple[list[Frame], bool]:
-    """Cut to a block's size; the second value says whether nothing was cut."""
-    size = 0
-    for number, frame in enumerate(frames):
-        size += len(frame.data)
-        if number and size > BLOCK_BYTES:
-            return frames[:number], False
-    return frames, True

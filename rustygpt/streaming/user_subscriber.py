@@ -1,0 +1,117 @@
+"""The reader of all of a user's conversations on one connection, merged by position.
+
+Joining and leaving are events in the stream and take effect at their position, whichever way the events are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from typing_extensions import override
+
+from rustygpt.streaming.frames import Frame
+from rustygpt.streaming.subscriber import BLOCK_BYTES, Subscriber
+
+if TYPE_CHECKING:
+    from rustygpt.streaming.coordinator import Coordinator
+
+
+class UserSubscriber(Subscriber):
+    """Follows all of a user's conversations on one connection, merged by position.
+
+    `_windows` says from which position on, and up to which, each conversation may be shown: joining and leaving are events in the
+    stream and take effect at their position. Below `_rings_from` the rings are not complete and the log is read.
+    """
+
+    kind = "user"
+
+    def __init__(self, coordinator: Coordinator, user_id: UUID, session_id: UUID) -> None:
+        super().__init__(coordinator, user_id, session_id)
+        self._windows: dict[UUID, tuple[int, int | None]] = {}
+        self._dirty: set[UUID] = set()
+        self._early: list[tuple[UUID, int, bool]] | None = []
+        self._rings_from = 0
+        coordinator.register(self)
+
+    def enter(self, conversations: Iterable[UUID], as_of: int) -> None:
+        """Begin with the conversations that the user was in at position *as_of*, and what has changed since `register`."""
+        early, self._early = self._early or [], None
+        for conversation_id in conversations:
+            self._windows[conversation_id] = (0, None)
+            self._coordinator.follow(self, conversation_id)
+        self._rings_from = max(self._coordinator.head, as_of)
+        for conversation_id, position, has_joined in early:
+            if position > as_of:
+                (self.on_joined if has_joined else self.on_left)(conversation_id, position)
+
+    @override
+    def on_frame(self, conversation_id: UUID) -> None:
+        self._dirty.add(conversation_id)
+        self._notify()
+
+    @override
+    def on_joined(self, conversation_id: UUID, position: int) -> None:
+        if self._early is not None:
+            self._early.append((conversation_id, position, True))
+            return
+        if conversation_id in self._windows:
+            # Back before the leaving was sent: two windows at once, which the log knows how to show.
+            self._rings_from = position
+        self._windows[conversation_id] = (position, None)
+        self._coordinator.follow(self, conversation_id)
+
+    @override
+    def on_left(self, conversation_id: UUID, position: int) -> None:
+        if self._early is not None:
+            self._early.append((conversation_id, position, False))
+        elif conversation_id in self._windows:
+            self._windows[conversation_id] = (self._windows[conversation_id][0], position)
+
+    @override
+    async def _next(self) -> tuple[Sequence[Frame], int]:
+        upto = self._coordinator.head
+        if self.cursor < self._rings_from or any(
+            self._coordinator.ring(conversation_id).floor > self.cursor for conversation_id in self._dirty
+        ):
+            page, upto = await self._coordinator.user_page(self.user_id, self.cursor)
+            page, is_whole = _fit(page)
+            return page, upto if is_whole else page[-1].position
+        frames: list[Frame] = []
+        for conversation_id in self._dirty:
+            first, last = self._windows[conversation_id]
+            frames += [
+                frame
+                for frame in self._coordinator.ring(conversation_id).after(self.cursor)
+                if frame.position >= first and (last is None or frame.position <= last) and frame.audience in (None, self.user_id)
+            ]
+        if len(frames) > 1:
+            frames.sort(key=_position)
+            frames, is_whole = _fit(frames)
+            if not is_whole:
+                return frames, frames[-1].position
+        self._leave(upto)
+        self._dirty.clear()
+        return frames, max(upto, self.cursor)
+
+    def _leave(self, upto: int) -> None:
+        for conversation_id in self._dirty:
+            last = self._windows[conversation_id][1]
+            if last is not None and last <= upto:
+                del self._windows[conversation_id]
+                self._coordinator.unfollow(self, conversation_id)
+
+
+def _position(frame: Frame) -> int:
+    return frame.position
+
+
+def _fit(frames: list[Frame]) -> tuple[list[Frame], bool]:
+    """Cut to a block's size; the second value says whether nothing was cut."""
+    size = 0
+    for number, frame in enumerate(frames):
+        size += len(frame.data)
+        if number and size > BLOCK_BYTES:
+            return frames[:number], False
+    return frames, True
