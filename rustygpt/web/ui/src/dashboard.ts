@@ -1,4 +1,4 @@
-// What every part of the page may reach: made once in App.svelte, handed down by context.
+// What every part of the page may reach: made once, handed down by context.
 
 import { createContext } from "svelte";
 import type { Router } from "./routing/router.svelte";
@@ -10,9 +10,11 @@ import type { ThemeStore } from "./styles/theme.svelte";
 export interface Dashboard {
   readonly session: SessionStore;
   readonly router: Router;
-  readonly live: Live;
   readonly theme: ThemeStore;
   readonly speaker: Speaker;
 }
 
 export const [useDashboard, provideDashboard] = createContext<Dashboard>();
+
+/** The living state of the signed-in user: there is one where there is a user, and it ends with them. */
+export const [useLive, provideLive] = createContext<Live>();

@@ -36,7 +36,8 @@ export interface SetupState {
 export interface SessionItem {
   readonly id: string;
   readonly is_current: boolean;
-  readonly user_agent: string | null;
+  /** Browser and system in words. */
+  readonly device: string;
   readonly ip: string | null;
   readonly issued_at: string;
   readonly last_seen_at: string;

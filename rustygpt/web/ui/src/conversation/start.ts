@@ -26,8 +26,8 @@ export interface Started {
 export function titleOf(message: string): string {
   const line = message.trim().split("\n")[0]?.replace(/\s+/g, " ").trim() ?? "";
   if (line.length <= TITLE_LENGTH) return line;
-  const cut = line.slice(0, TITLE_LENGTH);
-  return `${cut.slice(0, Math.max(cut.lastIndexOf(" "), TITLE_LENGTH / 2)).trimEnd()}…`;
+  const space = line.lastIndexOf(" ", TITLE_LENGTH);
+  return `${line.slice(0, space > TITLE_LENGTH / 2 ? space : TITLE_LENGTH)}…`;
 }
 
 export async function startConversation({ message, title, emails, model, mode }: Start): Promise<Started> {

@@ -1,6 +1,6 @@
 // What a screen reader says: whole sentences about what happened, never tokens.
 
-import type { Message } from "../api/types";
+import type { FinishReason, Message } from "../api/types";
 import type { Event } from "../stream/events";
 import type { State } from "../stream/state";
 import { language } from "../text/language.svelte";
@@ -34,24 +34,22 @@ export class Speaker {
     const { spoken } = language.text;
     if (event.type === "message.created") {
       const { message } = event.payload;
-      if (message.role === "assistant") this.say(spoken.started(speakerOf(message)));
+      if (message.role === "assistant") this.say(spoken.started);
       else if (message.author?.id !== state.user_id) this.say(spoken.message(speakerOf(message)));
     } else if (event.type === "message.done") {
-      const messages = state.transcripts[event.conversation_id]?.messages ?? [];
-      const message = messages.findLast((item) => item.id === event.payload.message_id);
-      if (message !== undefined) this.say(this.#ending(event.payload.finish_reason, speakerOf(message)));
+      this.say(this.#ending(event.payload.finish_reason));
     }
   }
 
-  #ending(reason: string, name: string): string {
+  #ending(reason: FinishReason): string {
     const { spoken } = language.text;
-    if (reason === "cancelled") return spoken.stopped(name);
-    return reason === "stop" || reason === "length" ? spoken.finished(name) : spoken.failed(name);
+    if (reason === "cancelled") return spoken.stopped;
+    return reason === "stop" || reason === "length" ? spoken.finished : spoken.failed;
   }
 }
 
 /** The name that stands over a message. */
 export function speakerOf(message: Message): string {
-  if (message.role === "assistant") return message.model ?? language.text.message.assistant;
+  if (message.role === "assistant") return language.text.message.assistant;
   return message.author?.display_name ?? language.text.message.formerMember;
 }

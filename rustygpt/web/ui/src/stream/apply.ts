@@ -64,6 +64,10 @@ function isRead(state: State, event: EventOf<"unread.update">): boolean {
   return event.payload.unread === 0 && state.conversations.find((item) => item.id === event.conversation_id)?.unread === 0;
 }
 
+function isListed(state: State, id: string | null): boolean {
+  return !state.list.is_loaded || state.conversations.some((item) => item.id === id);
+}
+
 function withConversation(state: State, id: string | null, change: (item: Conversation) => Conversation): State {
   const index = state.conversations.findIndex((item) => item.id === id);
   const before = state.conversations[index];
@@ -80,15 +84,21 @@ function touch(state: State, id: string | null, at: string): State {
 
 function countMessage(state: State, event: EventOf<"message.created">): State {
   const { message } = event.payload;
-  if (state.list.is_loaded && !state.conversations.some((item) => item.id === message.conversation_id)) return staleList(state);
+  if (!isListed(state, message.conversation_id)) return staleList(state);
   const next = touch(state, message.conversation_id, message.created_at);
   const isCounted = !isAfter(event.position, state.list.position) || state.list.counted.includes(message.id);
-  if (isCounted || message.author?.id === state.user_id) return next;
+  if (isCounted) return next;
+  if (message.author?.id === state.user_id) return readByWriting(next, message.conversation_id);
   const counted = [...state.list.counted, message.id].slice(-COUNTED_KEPT);
   return withConversation({ ...next, list: { ...next.list, counted } }, message.conversation_id, (item) => ({
     ...item,
     unread: item.unread + 1,
   }));
+}
+
+/** Who writes has read the thread, on whatever device: how much is unread now, only the server can tell. */
+function readByWriting(state: State, id: string): State {
+  return state.conversations.some((item) => item.id === id && item.unread > 0) ? staleList(state) : state;
 }
 
 const PATCHABLE = ["title", "model", "assistant_mode", "system_prompt", "is_group", "member_count", "last_activity_at"] as const;
@@ -99,12 +109,17 @@ function updateConversation(state: State, event: EventOf<"conversation.updated">
   return withConversation(state, event.conversation_id, (item) => ({ ...item, ...Object.fromEntries(known) }));
 }
 
-/** The number of members decides the effective assistant mode, so the list is read again; own removal needs no answer. */
 function changeMembership(state: State, event: EventOf<"membership.changed">): State {
-  const { user_id, role, action } = event.payload;
-  if (user_id !== state.user_id) return staleList(state);
-  if (action === "removed") return dropConversation(state, event.conversation_id);
-  return withConversation(staleList(state), event.conversation_id, (item) => ({ ...item, role }));
+  const { user_id, role, action, member_count, assistant_mode } = event.payload;
+  const isOwn = user_id === state.user_id;
+  if (isOwn && action === "removed") return dropConversation(state, event.conversation_id);
+  if (isOwn && action === "added" && !isListed(state, event.conversation_id)) return staleList(state);
+  return withConversation(state, event.conversation_id, (item) => ({
+    ...item,
+    member_count,
+    assistant_mode,
+    role: isOwn ? role : item.role,
+  }));
 }
 
 function dropConversation(state: State, id: string | null): State {
@@ -199,10 +214,9 @@ const STATUS_OF: Readonly<Record<EventOf<"message.done">["payload"]["finish_reas
 };
 
 function finishMessage(message: Message, event: EventOf<"message.done">): Message | null {
-  const { finish_reason, usage, chunks } = event.payload;
-  if (chunks !== undefined && message.next_idx < chunks) return null;
-  const status = message.status === "interrupted" ? message.status : STATUS_OF[finish_reason];
-  return { ...message, status, finish_reason, usage };
+  const { finish_reason, usage, chunks, model } = event.payload;
+  if (message.next_idx < chunks) return null;
+  return { ...message, status: STATUS_OF[finish_reason], finish_reason, usage, model };
 }
 
 function failMessage(message: Message, event: EventOf<"error">): Message {
@@ -216,6 +230,6 @@ function changeMembers(members: readonly Member[], event: EventOf<"membership.ch
   if (action === "removed") return members.filter((member) => member.user_id !== user_id);
   const known = members.find((member) => member.user_id === user_id);
   if (known !== undefined) return members.map((member) => (member === known ? { ...member, role } : member));
-  const added = { user_id, role, display_name: user?.display_name ?? "", email: user?.email ?? null, joined_at: event.at };
+  const added = { user_id, role, display_name: user.display_name, email: null, joined_at: event.at };
   return [...members, added];
 }

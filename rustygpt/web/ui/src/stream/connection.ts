@@ -127,8 +127,8 @@ export class StreamConnection {
     });
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     for (let part = await reader.read(); !part.done; part = await reader.read()) {
-      this.#listen();
       parser.feed(part.value);
+      this.#listen();
     }
     return { next: "retry", wait: this.#ended() };
   }

@@ -1,7 +1,7 @@
 // The closed union of stream events, and the one place where a frame's text becomes one of them.
 // A type that this page does not know is nobody's business here: it parses to null and is skipped, position included.
 
-import type { Failure, FinishReason, Message, Role, Usage } from "../api/types";
+import type { AssistantMode, Failure, FinishReason, Message, Role, Usage } from "../api/types";
 
 /** A place in the event log: positions of one epoch are ordered, those of two epochs are not comparable. */
 export interface Position {
@@ -30,7 +30,15 @@ export interface DeltaPayload {
 export type Event =
   | Envelope<"message.created", { readonly message: Message }>
   | Envelope<"message.delta", DeltaPayload>
-  | Envelope<"message.done", { readonly message_id: string; readonly finish_reason: FinishReason; readonly usage: Usage | null; readonly chunks?: number }>
+  | Envelope<"message.done", {
+      readonly message_id: string;
+      readonly finish_reason: FinishReason;
+      readonly usage: Usage | null;
+      /** How many chunks the whole answer has. */
+      readonly chunks: number;
+      /** Which model answered in the end. */
+      readonly model: string | null;
+    }>
   | Envelope<"message.edited", { readonly message_id: string; readonly content: string; readonly edited_at: string }>
   | Envelope<"message.deleted", { readonly message_id: string }>
   | Envelope<"message.restored", { readonly message_id: string }>
@@ -39,7 +47,10 @@ export type Event =
       readonly user_id: string;
       readonly role: Role;
       readonly action: "added" | "removed" | "role_updated";
-      readonly user?: { readonly display_name: string; readonly email?: string };
+      readonly user: { readonly id: string; readonly display_name: string };
+      readonly member_count: number;
+      /** The effective one, which company may have changed. */
+      readonly assistant_mode: AssistantMode;
     }>
   | Envelope<"conversation.updated", Readonly<Record<string, unknown>>>
   | Envelope<"thread.new", { readonly root_id: string }>

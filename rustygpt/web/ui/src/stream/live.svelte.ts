@@ -20,11 +20,11 @@ const REPAIR_PAUSE_MS = 2_000;
 export type EventWitness = (event: Event, state: State) => void;
 
 export class Live {
-  state: State = $state.raw(initialState(""));
+  state: State;
   status: ConnectionStatus = $state("connecting");
   /** Why the conversation that is open could not be read, null when it could. */
   failure: ApiError | null = $state(null);
-  #newest: State = initialState("");
+  #newest: State;
   #isScheduled = false;
   #opened: string[] = [];
   #repair: ReturnType<typeof setTimeout> | undefined;
@@ -36,17 +36,15 @@ export class Live {
     cursorRefused: () => void this.#restart(),
   });
 
-  constructor(witness: EventWitness) {
+  constructor(userId: string, witness: EventWitness) {
+    this.#newest = initialState(userId);
+    this.state = $state.raw(this.#newest);
     this.#witness = witness;
   }
 
-  /** Begin for a signed-in user; what another user left is forgotten. */
-  start(userId: string): void {
-    this.stop();
-    this.#newest = initialState(userId);
-    this.#publish();
+  /** Read the list and follow the stream, until `stop`. */
+  start(): void {
     this.#isRunning = true;
-    this.status = "connecting";
     void this.#restart();
   }
 
@@ -54,7 +52,6 @@ export class Live {
     this.#isRunning = false;
     this.#connection.close();
     clearTimeout(this.#repair);
-    this.#opened = [];
   }
 
   /** The tab became visible, or the network is back. */
@@ -85,10 +82,10 @@ export class Live {
     this.#change(snapshot.markRead(this.#newest, id));
   }
 
-  /** Put an answer of the server into the list before its event arrives. */
-  upsertConversation(conversation: Conversation): void {
-    const others = this.#newest.conversations.filter((item) => item.id !== conversation.id);
-    this.#change({ ...this.#newest, conversations: [conversation, ...others] });
+  /** List a conversation that was just created, unless its events were faster. */
+  addConversation(conversation: Conversation): void {
+    if (this.#newest.conversations.some((item) => item.id === conversation.id)) return;
+    this.#change({ ...this.#newest, conversations: [conversation, ...this.#newest.conversations] });
   }
 
   removeConversation(id: string): void {
