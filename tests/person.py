@@ -9,7 +9,8 @@ from typing import Any, Self
 
 import httpx2
 
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0
+"""For machines under load; nothing waits that long when all is well."""
 
 
 @dataclass(frozen=True, slots=True)
