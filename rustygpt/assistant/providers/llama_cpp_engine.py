@@ -82,8 +82,6 @@ def _serve(order: Order) -> Listening:
 def _die_with_parent() -> None:
     """Be killed when the parent is, even in the middle of loading; let the kernel take this process before the server."""
     parent = os.getppid()
-    with suppress(OSError, AttributeError):
-        os.nice(5)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     if sys.platform == "linux":

@@ -83,7 +83,7 @@ class Engine:
 
     async def is_dying(self) -> bool:
         """Say whether the process has ended or does so within a second: its sockets close before its end is known."""
-        await asyncio.wait([self._protocol.exited], timeout=1.0)
+        await self._protocol.wait_drained()
         return self.has_died
 
     def obituary(self) -> str:
@@ -114,6 +114,7 @@ class Engine:
             raise ProviderTimeout(f"llama.cpp did not load {self.file.stem} in time.") from None
         address = report.get("address")
         if not isinstance(address, str):
+            await self._protocol.wait_drained()
             raise ProviderRejected(self._describe("cannot load", self._protocol.complaints()[:1]))  # the first says most
         if self._provider is None:
             self._provider = OpenAIProvider(self._provider_name, address, api_key=self._api_key, patience=self._patience)
@@ -137,8 +138,13 @@ class _EngineProtocol(asyncio.SubprocessProtocol):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.ready: asyncio.Future[dict[str, Any]] = loop.create_future()
         self.exited: asyncio.Future[None] = loop.create_future()
+        self._drained: asyncio.Future[None] = loop.create_future()
         self._lines: deque[str] = deque(maxlen=LOG_LINES)
         self._pending = {1: b"", 2: b""}
+
+    async def wait_drained(self) -> None:
+        """Wait up to a second for the end of the log: the pipes are read in no particular order."""
+        await asyncio.wait([self._drained], timeout=1.0)
 
     def complaints(self) -> list[str]:
         """Return the errors that llama.cpp logged lately, in its own words, without times and the names of its functions."""
@@ -163,6 +169,11 @@ class _EngineProtocol(asyncio.SubprocessProtocol):
             self.ready.set_result({})
         if not self.exited.done():
             self.exited.set_result(None)
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._drained.done():
+            self._drained.set_result(None)
 
 
 def _parse_report(text: str) -> dict[str, Any]:
