@@ -16,6 +16,7 @@ from starlette.routing import Route
 from rustygpt.cli.failure import exit_with, report
 from rustygpt.cli.listener import open_listener
 from rustygpt.cli.serve import serve_application
+from rustygpt.observability.logging import configure_logging
 from rustygpt.settings import Settings
 
 
@@ -75,6 +76,7 @@ class Application:
 
 def main() -> None:
     settings = Settings(sse={"drain_seconds": float(sys.argv[2])}, assistant={"shutdown_grace_seconds": 0}, server={"port": 0})
+    configure_logging(settings.logging)
     with open_listener("127.0.0.1", 0) as listener:
         try:
             serve_application(settings, "postgres://db.example/chat", listener, Application(sys.argv[1]))
