@@ -176,11 +176,10 @@ class Generation:
     async def _stream(self, outbox: ReplyOutbox) -> Outcome:
         bench, claim = self._bench, self.claim
         self._provider, self._model = await bench.catalogue.resolve(claim.requested_model)
-        standing = await name_model(
+        if not await name_model(
             bench.database, message=claim.message_id, fence=claim.fence, provider=self._provider.name, model=self._model
-        )
-        if standing != "running":  # what was asked for between the claim and here sent its signal to nobody
-            self._is_lost = standing == "lost"
+        ):
+            # A stop asked for between the claim and here sent its signal to nobody. Was the fence lost, the last word is refused.
             self._cancel_asked_at = time.monotonic()
             return Outcome("cancelled")
         turns = await read_prompt(bench.database, message=claim.message_id, characters=bench.settings.prompt_characters)

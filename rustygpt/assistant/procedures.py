@@ -94,9 +94,9 @@ async def read_generation_setting(database: Caller, *, message: UUID) -> Generat
     return await database.one("read_generation_setting", GenerationSetting, message=message)
 
 
-async def name_model(database: Caller, *, message: UUID, fence: int, provider: str, model: str) -> str:
-    """Record who answers, and return how the generation stands: running, cancelled or lost."""
-    return await database.value("name_model", str, message=message, fence=fence, provider=provider, model=model)
+async def name_model(database: Caller, *, message: UUID, fence: int, provider: str, model: str) -> bool:
+    """Record who answers. False when nobody is to be asked: the fence is lost, or a stop was asked for."""
+    return await database.value("name_model", bool, message=message, fence=fence, provider=provider, model=model)
 
 
 async def renew_leases(

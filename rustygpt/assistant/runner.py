@@ -85,14 +85,17 @@ class Runner:
                 return
 
     async def reap(self) -> None:
-        """Close what dead processes left running. Raises Unavailable."""
-        reaped = await reap_generations(
-            self._bench.database, running=list(self._running), is_alone=self._is_alone, limit=REAP_LIMIT
-        )
-        for generation in reaped:
-            log.warning("generation_interrupted", message_id=str(generation.message_id))
-            self._bench.metrics.generation_ended("", "", "interrupted")
-            self._bench.announcer.wake(Position(generation.position))
+        """Close all that dead processes left running, in batches. Raises Unavailable."""
+        is_full = True
+        while is_full:
+            reaped = await reap_generations(
+                self._bench.database, running=list(self._running), is_alone=self._is_alone, limit=REAP_LIMIT
+            )
+            for generation in reaped:
+                log.warning("generation_interrupted", message_id=str(generation.message_id))
+                self._bench.metrics.generation_ended("", "", "interrupted")
+                self._bench.announcer.wake(Position(generation.position))
+            is_full = len(reaped) == REAP_LIMIT
 
     async def _claim(self, group: asyncio.TaskGroup) -> bool:
         settings, metrics = self._bench.settings, self._bench.metrics

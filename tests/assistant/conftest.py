@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from rustygpt.settings import Settings
 from tests.scripted_openai import ScriptedOpenAI, scripted_openai
 from tests.site import Site, serving, settings_for
 
@@ -19,7 +20,7 @@ async def upstream() -> AsyncIterator[ScriptedOpenAI]:
 
 @pytest.fixture
 def assistant(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Settings of `[assistant]`; `provider` goes into the one provider's table. Given by indirect parametrisation."""
+    """Settings of `[assistant]`; `provider` goes into the one provider's table, `sse` into `[sse]`. Given by indirect parametrisation."""
     return dict(getattr(request, "param", {}))
 
 
@@ -30,8 +31,8 @@ async def site(dsn: str, data_dir: Path, upstream: ScriptedOpenAI, assistant: di
         yield served
 
 
-def scripted_settings(data_dir: Path, upstream: ScriptedOpenAI, **assistant: Any) -> Any:
+def scripted_settings(data_dir: Path, upstream: ScriptedOpenAI, **assistant: Any) -> Settings:
     """Settings with *upstream* as the first provider, under the name `scripted`."""
     provider = {"kind": "openai", "name": "scripted", "base_url": upstream.base_url, "models": ("scripted",)}
     provider |= assistant.pop("provider", {})
-    return settings_for(data_dir, assistant={"providers": (provider,), **assistant})
+    return settings_for(data_dir, sse=assistant.pop("sse", {}), assistant={"providers": (provider,), **assistant})

@@ -59,9 +59,9 @@ language sql stable security definer set search_path = rustygpt, pg_temp as $$
   from generations g join conversations c on c.id = g.conversation_id where g.message_id = p_message
 $$;
 
--- name_model: record which provider and model answer, before they are asked. Returns how the generation stands: running, cancelled
--- (somebody asked for a stop, perhaps before the owner could hear signals) or lost (ended, or another fence).
-create or replace function rustygpt_api.name_model(p_message uuid, p_fence bigint, p_provider text, p_model text) returns text
+-- name_model: record which provider and model answer, before they are asked. False when they are not to be: the fence is lost, or
+-- somebody asked for a stop before the owner could hear signals.
+create or replace function rustygpt_api.name_model(p_message uuid, p_fence bigint, p_provider text, p_model text) returns boolean
 language plpgsql security definer set search_path = rustygpt, pg_temp as $$
 declare
   v_cancelled_at timestamptz;
@@ -69,7 +69,7 @@ begin
   update generations g set provider = p_provider, model = p_model
   where g.message_id = p_message and g.fence = p_fence and g.state = 'running'
   returning g.cancel_requested_at into v_cancelled_at;
-  return case when not found then 'lost' when v_cancelled_at is not null then 'cancelled' else 'running' end;
+  return found and v_cancelled_at is null;
 end
 $$;
 
@@ -192,24 +192,31 @@ $$;
 -- p_running: those that the calling process is running itself; never reaped. p_is_alone: the caller holds the database for itself,
 -- so every other running one is orphaned; else only those whose lease has run out. p_limit: how many at most.
 -- Returns a row for each, with the position to announce. Emits message.done (error), error generation_interrupted, thread.activity.
+-- Locks all conversations, then all threads, then all generations, each in the order of their ids, and event_head last: closing them
+-- one by one would hold the log while waiting for the next conversation, whose holder waits for the log.
 create or replace function rustygpt_api.reap_generations(p_running uuid[], p_is_alone boolean, p_limit integer)
 returns table (message_id uuid, "position" bigint)
 language plpgsql security definer set search_path = rustygpt, pg_temp as $$
 #variable_conflict use_column
 declare
-  v_id uuid;
-  v_generation generations;
-begin
-  for v_id in
+  v_ids uuid[] := array(
     select g.message_id from generations g
     where g.state = 'running' and g.message_id <> all (p_running) and (p_is_alone or g.lease_until < clock_timestamp())
-    order by g.message_id limit p_limit
+    order by g.message_id limit p_limit);
+  v_id uuid;
+begin
+  perform from conversations c
+  where c.id in (select g.conversation_id from generations g where g.message_id = any (v_ids)) order by c.id for no key update;
+  perform from threads t
+  where t.root_id in (select m.root_id from messages m where m.id = any (v_ids)) order by t.root_id for no key update;
+  perform from generations g where g.message_id = any (v_ids) order by g.message_id for no key update;
+  for v_id in
+    select g.message_id from generations g
+    where g.message_id = any (v_ids) and g.state = 'running' and (p_is_alone or g.lease_until < clock_timestamp())
+    order by g.message_id
   loop
-    v_generation := lock_generation(v_id);
-    if v_generation.state = 'running' and (p_is_alone or v_generation.lease_until < clock_timestamp()) then
-      return query select v_id, end_generation(v_id, 'interrupted', null, null, 'generation_interrupted',
-        'The server stopped while this was being written. What had been said is kept.');
-    end if;
+    return query select v_id, end_generation(v_id, 'interrupted', null, null, 'generation_interrupted',
+      'The server stopped while this was being written. What had been said is kept.');
   end loop;
 end
 $$;
