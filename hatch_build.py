@@ -1,7 +1,11 @@
 """Builds the web page (rustygpt/web/ui → rustygpt/web/dist) with the Node that comes as a Python package, so that nobody needs their own.
 
 The page is built when its sources are not those it was built from: a hash of them lies in dist. An archive that brings a finished page
-(a wheel from an sdist) is taken as it is. npm's cache is left where npm has it; without a home it is a temporary folder.
+(a wheel from an sdist) is taken as it is. A build works on a copy, so that the checkout gets no node_modules and a developer's own is
+left alone; npm's cache is where npm has it, and with no home to write to it is temporary.
+
+    python hatch_build.py          build now, whatever the hash says
+    python hatch_build.py check    types and unit tests of the page, with the development packages in the checkout
 """
 
 from __future__ import annotations
@@ -47,14 +51,29 @@ def build(ui: Path, dist: Path) -> None:
     started_at = time.monotonic()
     wanted = fingerprint(ui)
     say("building the web page: npm ci, vite build (half a minute the first time)")
-    with tempfile.TemporaryDirectory(prefix="rustygpt-npm-") as scratch:
-        environment = npm_environment(Path(scratch))
-        run(ui, environment, NPM_SECONDS, npm("ci", "--omit=dev", "--no-audit", "--no-fund"))
-        run(ui, environment, VITE_SECONDS, [str(node()), "node_modules/vite/bin/vite.js", "build", "--logLevel", "warn"])
-    if not (dist / "index.html").is_file():
-        fail("vite ended well and left no index.html")
-    (dist / STAMP).write_text(wanted, encoding="ascii")
+    with tempfile.TemporaryDirectory(prefix="rustygpt-ui-") as scratch:
+        copy, environment = Path(scratch) / "ui", npm_environment(Path(scratch))
+        shutil.copytree(ui, copy, ignore=shutil.ignore_patterns("node_modules"))
+        run(copy, environment, NPM_SECONDS, npm("ci", "--omit=dev"))
+        run(copy, environment, VITE_SECONDS, [str(node()), "node_modules/vite/bin/vite.js", "build", "--logLevel", "warn"])
+        built = copy.parent / "dist"
+        if not (built / "index.html").is_file():
+            fail("vite ended well and left no index.html")
+        (built / STAMP).write_text(wanted, encoding="ascii")
+        # The new page stands beside the old one before that goes: a build that fails leaves a page that works.
+        fresh = dist.with_name(f"dist.{os.getpid()}")
+        shutil.copytree(built, fresh)
+        shutil.rmtree(dist, ignore_errors=True)
+        fresh.rename(dist)
     say(f"the web page is built ({time.monotonic() - started_at:.0f} s)")
+
+
+def check(ui: Path) -> None:
+    """Check the page's types and run its unit tests. Raises SystemExit."""
+    with tempfile.TemporaryDirectory(prefix="rustygpt-ui-") as scratch:
+        environment = {**npm_environment(Path(scratch)), "NODE_ENV": "test"}
+        for arguments in (("ci",), ("run", "check"), ("test",)):
+            run(ui, environment, NPM_SECONDS, npm(*arguments))
 
 
 def is_current(ui: Path, dist: Path) -> bool:
@@ -135,5 +154,8 @@ def fail(reason: str) -> NoReturn:
 
 
 if __name__ == "__main__":
-    folder = Path(__file__).parent / "rustygpt" / "web"
-    build(folder / "ui", folder / "dist")
+    web = Path(__file__).resolve().parent / "rustygpt" / "web"
+    if sys.argv[1:] == ["check"]:
+        check(web / "ui")
+    else:
+        build(web / "ui", web / "dist")

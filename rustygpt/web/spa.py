@@ -49,6 +49,7 @@ MEDIA_TYPES: Final = {
     ".woff2": "font/woff2",
 }
 """Our own list: the system's may call a script something that browsers refuse under `nosniff`."""
+MAX_NAME_LENGTH: Final = 200
 NOT_BUILT: Final = (
     "RustyGPT is running, but its web page is not built.\n\n"
     "In a checkout: run `just ui` (or `uv sync`, which builds it too) and load this page again.\n"
@@ -109,7 +110,8 @@ class _BuiltFiles(StaticFiles):
     @override
     async def get_response(self, path: str, scope: Scope) -> Response:
         suffix = PurePosixPath(path).suffix
-        if suffix not in MEDIA_TYPES:
+        # What the build makes has short names of ordinary letters; a NUL or 300 letters would be an error of the system's.
+        if suffix not in MEDIA_TYPES or len(path) > MAX_NAME_LENGTH or not path.isascii() or not path.isprintable():
             raise HTTPException(404)
         for encoding, extension in _accepted(scope):
             full_path, stat = await anyio.to_thread.run_sync(self.lookup_path, path + extension)

@@ -2,11 +2,13 @@
 // the cost of a token does not grow with the message.
 //
 // The last blocks stay open, because what follows may still join them: a list goes on after a blank line, a line of dashes
-// makes a heading of the paragraph above it. (A link that is defined at the end resolves when the message is finished.)
+// makes a heading of the paragraph above it. And a piece is cut off only behind a blank line: "2. text" is a list by itself
+// and part of the paragraph below one. (A link that is defined at the end resolves when the message is finished.)
 
 import { normalise, type Block } from "./html";
 
 const OPEN_BLOCKS = 2;
+const BLANK_LINE = /\n[ \t]*\n$/;
 
 export class GrowingMarkdown {
   #settled: readonly Block[] = [];
@@ -31,7 +33,8 @@ export class GrowingMarkdown {
   #settle(blocks: readonly Block[], tail: string): void {
     const open = visible(blocks).at(-OPEN_BLOCKS);
     if (open === undefined) return;
-    const closed = blocks.slice(0, blocks.indexOf(open));
+    const before = blocks.slice(0, blocks.indexOf(open));
+    const closed = before.slice(0, before.findLastIndex((block) => BLANK_LINE.test(block.raw)) + 1);
     const prefix = closed.map((block) => block.raw).join("");
     // Where the lexer's pieces do not add up to the source, nothing is settled: right and slower.
     if (prefix === "" || !tail.startsWith(prefix)) return;
