@@ -36,11 +36,12 @@ class PromptTurn:
 
 @dataclass(frozen=True, slots=True)
 class GenerationSetting:
-    """What frames a prompt."""
+    """What frames a prompt; `members` are the display names of (at most a thousand) members."""
 
     system_prompt: str
     title: str
     member_count: int
+    members: list[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 """From a path of messages to a prompt. Pure.
 
-In company every person's turn begins with their name, so that the model knows who spoke, and no text can pose as somebody else's
-turn. Turns alternate: many chat templates refuse two of one role in a row.
+In company every person's turn begins with their name, so that the model knows who spoke, and no text can pose as the turn of another
+member: a line that reads like one is quoted. Turns alternate: many chat templates refuse two of one role in a row.
 """
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Sequence, Set
 from itertools import groupby
 from typing import Final
 
@@ -15,6 +16,10 @@ COMPANY: Final = (
     "Several people take part in this conversation. Each of their messages begins with the name of the person who wrote it and a "
     "colon. Answer as the assistant; do not begin your answer with a name."
 )
+MARKUP: Final = " \t*_~`#+-•–—"
+"""What may stand around a name at the beginning of a line and leave it looking like the beginning of a turn."""
+OPENING_CHARACTERS: Final = 200
+"""How far into a line its opening is sought: a name has at most 80 characters, its compatibility form perhaps more."""
 
 
 def build_prompt(
@@ -24,22 +29,34 @@ def build_prompt(
     in_order = list(reversed(turns))
     while in_order and in_order[0].role == "assistant":
         in_order.pop(0)  # the budget cut the question away; templates begin with a person
-    names = sorted({turn.speaker for turn in in_order if turn.speaker})
+    names = {turn.speaker for turn in in_order if turn.speaker}
     is_company = setting.member_count > 1 or len(names) > 1
     parts = [system_prompt, setting.system_prompt, COMPANY if is_company else ""]
     system = "\n\n".join(part.strip() for part in parts if part.strip())
     messages = [PromptMessage("system", system)] if system else []
+    people = {_folded(name) for name in names.union(setting.members)}
     for role, group in groupby(in_order, key=lambda turn: turn.role):
-        texts = [_text(turn, names) if is_company else turn.content for turn in group]
+        texts = [_text(turn, people) if is_company else turn.content for turn in group]
         messages.append(PromptMessage(role, "\n\n".join(texts)))
     return tuple(messages)
 
 
-def _text(turn: PromptTurn, names: Sequence[str]) -> str:
-    """Put the speaker's name before a person's text, and mark its lines that look like another person's turn."""
+def _text(turn: PromptTurn, people: Set[str]) -> str:
+    """Put the speaker's name before a person's text, and quote its lines that look like the beginning of somebody's turn."""
     if turn.speaker is None:
         return turn.content
-    first, *others = turn.content.split("\n")
-    openings = tuple(f"{name}:".casefold() for name in names)
-    guarded = [f"> {line}" if line.lstrip().casefold().startswith(openings) else line for line in others]
-    return "\n".join([f"{turn.speaker}: {first}", *guarded])
+    lines = turn.content.splitlines(keepends=True)  # at everything that Unicode calls a line break
+    return f"{turn.speaker}: " + "".join(
+        f"> {line}" if number and _opens_a_turn(line, people) else line for number, line in enumerate(lines)
+    )
+
+
+def _opens_a_turn(line: str, people: Set[str]) -> bool:
+    opening = _folded(line[:OPENING_CHARACTERS])
+    return any(opening[:at].strip(MARKUP) in people for at, character in enumerate(opening) if character == ":")
+
+
+def _folded(text: str) -> str:
+    """Return *text* as the eye reads it: without case, width, invisible characters and markup around it."""
+    visible = "".join(c for c in unicodedata.normalize("NFKC", text) if unicodedata.category(c) != "Cf")
+    return visible.casefold().strip(MARKUP)

@@ -51,11 +51,14 @@ language sql stable security definer set search_path = rustygpt, pg_temp as $$
   order by path.step
 $$;
 
--- read_generation_setting: what frames a generation's prompt.
+-- read_generation_setting: what frames a generation's prompt. members: display names, those of the first thousand to join.
+drop function if exists rustygpt_api.read_generation_setting(uuid);  -- its columns have changed, which `replace` refuses
 create or replace function rustygpt_api.read_generation_setting(p_message uuid)
-returns table (system_prompt text, title text, member_count integer)
+returns table (system_prompt text, title text, member_count integer, members text[])
 language sql stable security definer set search_path = rustygpt, pg_temp as $$
-  select c.system_prompt, c.title, c.member_count
+  select c.system_prompt, c.title, c.member_count, array(
+    select u.display_name from members m join users u on u.id = m.user_id
+    where m.conversation_id = c.id order by m.joined_at limit 1000)
   from generations g join conversations c on c.id = g.conversation_id where g.message_id = p_message
 $$;
 
