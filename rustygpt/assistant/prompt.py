@@ -5,7 +5,8 @@ member: a line that reads like one is quoted. Turns alternate: many chat templat
 """
 
 import unicodedata
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from itertools import groupby
 from typing import Final
 
@@ -41,7 +42,7 @@ def build_prompt(
     return tuple(messages)
 
 
-def _text(turn: PromptTurn, people: Set[str]) -> str:
+def _text(turn: PromptTurn, people: AbstractSet[str]) -> str:
     """Put the speaker's name before a person's text, and quote its lines that look like the beginning of somebody's turn."""
     if turn.speaker is None:
         return turn.content
@@ -51,7 +52,7 @@ def _text(turn: PromptTurn, people: Set[str]) -> str:
     )
 
 
-def _opens_a_turn(line: str, people: Set[str]) -> bool:
+def _opens_a_turn(line: str, people: AbstractSet[str]) -> bool:
     opening = _folded(line[:OPENING_CHARACTERS])
     return any(opening[:at].strip(MARKUP) in people for at, character in enumerate(opening) if character == ":")
 
