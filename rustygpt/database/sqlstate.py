@@ -17,7 +17,10 @@ def is_database_away(error: BaseException) -> bool:
     """Say whether the call failed because the database could not be reached or was too busy: its outcome is unknown."""
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "").startswith(_AWAY_CLASSES)
-    return isinstance(error, (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError))
+    # A DataError is an InterfaceError too, but it says that an argument of ours cannot be sent: a defect, the same at each try.
+    return isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError | asyncpg.InternalClientError) and not isinstance(
+        error, asyncpg.DataError
+    )
 
 
 def domain_error(error: BaseException) -> errors.DomainError | None:

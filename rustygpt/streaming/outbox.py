@@ -46,15 +46,14 @@ class Outbox:
 
     async def put(self, text: str) -> bool:
         """Hand over a delta, waiting while the outbox is full. False when the outbox is closed."""
-        # PostgreSQL's text has no NUL, and a reply is not worth failing over one.
-        text = text.replace("\0", "\ufffd")
+        text = _storable(text)
         while self._pending_bytes > self._max_bytes and self._closed is None:
             await self._next_progress()
         if self._closed is not None:
             return False
         for start in range(0, len(text), CHUNK_CHARACTERS):
             self._pending.append(text[start : start + CHUNK_CHARACTERS])
-        self._pending_bytes += len(text.encode("utf-8", "replace"))
+        self._pending_bytes += len(text.encode())
         self._on_work()
         return True
 
@@ -93,7 +92,7 @@ class Outbox:
     def settle(self, *, is_cancelled: bool) -> None:
         """The chunk under way is committed."""
         if self.in_flight is not None:
-            self._pending_bytes -= len(self.in_flight.encode("utf-8", "replace"))
+            self._pending_bytes -= len(self.in_flight.encode())
         self.in_flight = None
         self.next_idx += 1
         self._progress.set()
@@ -113,3 +112,13 @@ class Outbox:
         # No deadline of its own: the committer settles or closes every outbox within sse.persist_deadline_seconds.
         self._progress.clear()
         await self._progress.wait()
+
+
+def _storable(text: str) -> str:
+    """Replace what PostgreSQL's text cannot hold, NUL and halves of surrogate pairs: one bad row would fail its whole batch."""
+    text = text.replace("\0", "\ufffd")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
