@@ -72,7 +72,7 @@ class MemberRoutes:
             user=body.user_id,
             email=body.email,
             role=body.role,
-            key=idempotency_key(request),
+            key=idempotency_key(request, body.client_id),
         )
         if added.position is not None:
             self._announcer.wake(Position(added.position))

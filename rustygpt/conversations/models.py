@@ -17,8 +17,10 @@ def _one_line(value: str) -> str:
 
 
 Title = Annotated[str, Field(max_length=200), AfterValidator(_one_line)]
-ModelName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_one_line)]
+ModelName = Annotated[str, Field(max_length=200), AfterValidator(_one_line), Field(min_length=1)]
 SystemPrompt = Annotated[str, Field(max_length=20_000)]
+ClientId = Annotated[str, Field(min_length=1, max_length=128)]
+"""The idempotency key of a client that cannot set headers."""
 
 Address = Annotated[str, Field(min_length=3, max_length=254), AfterValidator(_one_line)]
 
@@ -31,6 +33,7 @@ class CreateConversation(RequestModel):
     model: ModelName | None = None
     system_prompt: SystemPrompt = ""
     assistant_mode: AssistantMode | None = None
+    client_id: ClientId | None = None
 
 
 class UpdateConversation(RequestModel):
@@ -55,6 +58,7 @@ class AddParticipant(RequestModel):
     user_id: CanonicalUUID | None = None
     email: Address | None = None
     role: MemberRole = "member"
+    client_id: ClientId | None = None
 
     @model_validator(mode="after")
     def _one_of_them(self) -> "AddParticipant":

@@ -65,7 +65,7 @@ class ConversationRoutes:
             model=body.model,
             system_prompt=body.system_prompt,
             assistant_mode=body.assistant_mode,
-            key=idempotency_key(request),
+            key=idempotency_key(request, body.client_id),
         )
         self._announce(created.position)
         return json_response(created.conversation, 201)
