@@ -1,7 +1,6 @@
 """The whole application on a real socket inside the test's event loop: fast enough for every test, and no part of it replaced."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ import uvicorn
 from typing_extensions import override
 
 from rustygpt.app import Application, create_app
+from rustygpt.cli.listener import open_listener
 from rustygpt.settings import Settings
 
 START_SECONDS = 20
@@ -54,7 +54,7 @@ async def serving(settings: Settings, dsn: str) -> AsyncIterator[Site]:
     """Serve the application on a free port of the loopback address until the block ends."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     application = create_app(settings, dsn)
-    listener = socket.create_server(("127.0.0.1", 0), backlog=2_048)
+    listener = open_listener("127.0.0.1", 0)
     config = uvicorn.Config(
         application.asgi,
         log_config=None,
