@@ -35,10 +35,9 @@ const marked = new Marked({
     code: codeBlock,
     image: ({ href, text }) => `<a href="${escape(href)}">${escape(text || href)}</a>`,
     checkbox: ({ checked }) => (checked ? "☑ " : "☐ "),
-    // Below the page's own headings.
+    // All of one level below the page's own: writers skip levels, and who moves by headings gets lost in the holes.
     heading({ tokens, depth }) {
-      const level = Math.min(depth + 2, 6);
-      return `<h${level}>${this.parser.parseInline(tokens)}</h${level}>`;
+      return `<h2 class="depth-${depth}">${this.parser.parseInline(tokens)}</h2>`;
     },
     table(token) {
       const cells = (row: Tokens.TableCell[]): string => row.map((cell) => this.tablecell(cell)).join("");

@@ -9,7 +9,7 @@ export type { Block };
 
 const ALLOWED = {
   ALLOWED_TAGS: [
-    "p", "br", "hr", "strong", "em", "del", "code", "pre", "blockquote", "ul", "ol", "li", "a", "h3", "h4", "h5", "h6",
+    "p", "br", "hr", "strong", "em", "del", "code", "pre", "blockquote", "ul", "ol", "li", "a", "h2",
     "table", "thead", "tbody", "tr", "th", "td", "div", "figure", "figcaption", "span", "button",
   ],
   ALLOWED_ATTR: ["href", "start", "align", "class", "tabindex", "type", "data-copy"],
