@@ -116,6 +116,13 @@ class DatabaseSettings(Table):
         return self
 
 
+class BackpressureSettings(Table):
+    """`[sse.backpressure]`"""
+
+    drop_strategy: Literal["drop_tokens", "drop_tokens_and_system"] = "drop_tokens"
+    warn_queue_ratio: float = Field(0.75, gt=0, le=1)
+
+
 class PersistenceSettings(Table):
     """`[sse.persistence]`"""
 
@@ -137,7 +144,9 @@ class SseSettings(Table):
     session_poll_seconds: Seconds = 30.0
     heal_seconds: Seconds = 2.0
     drain_seconds: float = Field(10.0, ge=0, le=300)
+    channel_capacity: int = Field(128, ge=1, le=100_000)
     persistence: PersistenceSettings = PersistenceSettings()
+    backpressure: BackpressureSettings = BackpressureSettings()
 
 
 class DemoSettings(Table):

@@ -95,6 +95,7 @@ class Metrics:
         self._models: set[tuple[str, str]] = set()
         self._declare_http()
         self._declare_streams()
+        self._declare_slow_readers()
         self._declare_auth()
         self._declare_generations()
         self._declare_database()
@@ -185,7 +186,7 @@ class Metrics:
         )
         self.sse_publish_to_send_seconds = self._histogram(
             "sse_publish_to_send_seconds",
-            "Seconds from an event's entry into the outbox to its hand-over to a subscriber's socket.",
+            "Seconds from an event's commit to its hand-over to a subscriber's socket; one send in 64 is timed.",
             _STREAM_SECONDS,
         )
         self.sse_replay_events_total = Closed(
@@ -194,6 +195,21 @@ class Metrics:
         )
         self.sse_replay_duration_seconds = self._histogram(
             "rustygpt_sse_replay_duration_seconds", "Seconds from a resume to its arrival at the head.", _WAIT_SECONDS
+        )
+
+    def _declare_slow_readers(self) -> None:
+        self.sse_events_dropped_total = Closed(
+            self._counter("sse_events_dropped_total", "Events left out for a slow reader, after a stream.gap.", "type", "reason"),
+            type=("message.delta", "thread.activity"),
+            reason=("slow_consumer",),
+        )
+        self.sse_events_coalesced_total = self._counter(
+            "sse_events_coalesced_total", "Events that a slow reader got merged into others."
+        )
+        self.sse_queue_depth = self._gauge("sse_queue_depth", "Events in memory that open streams have not been sent, in all.")
+        self.sse_queue_occupancy_ratio = self._gauge(
+            "sse_queue_occupancy_ratio",
+            "The slowest stream's unsent events over sse.channel_capacity; 1 is where merging begins.",
         )
 
     def _declare_auth(self) -> None:

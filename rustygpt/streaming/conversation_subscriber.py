@@ -9,7 +9,7 @@ from uuid import UUID
 from typing_extensions import override
 
 from rustygpt.streaming.frames import Frame
-from rustygpt.streaming.subscriber import BLOCK_BYTES, Subscriber
+from rustygpt.streaming.subscriber import Pending, Subscriber
 
 if TYPE_CHECKING:
     from rustygpt.streaming.coordinator import Coordinator
@@ -42,30 +42,34 @@ class ConversationSubscriber(Subscriber):
         return self._left_at is not None and self.cursor >= self._left_at
 
     @override
-    async def _next(self) -> tuple[Sequence[Frame], int]:
+    def lag_events(self) -> int:
+        return self._coordinator.ring(self.conversation_id).count_after(self.cursor)
+
+    @override
+    async def _next(self) -> Pending:
         if self.is_over():
-            return (), self.cursor
+            return Pending((), self.cursor)
         ring = self._coordinator.ring(self.conversation_id)
+        lag_events, lag_bytes = 0, 0
         if self.cursor >= ring.floor:
-            frames = ring.after(self.cursor)
-            upto = self._coordinator.head
+            frames, upto = ring.after(self.cursor), self._coordinator.head
         else:
+            lag_events, lag_bytes = ring.size()  # all of the ring is still ahead of this page
             frames, upto, _ = await self._coordinator.page(self.conversation_id, self.cursor)
         if len(frames) == 1 and frames[0].is_plain:
-            return frames, max(upto, self.cursor)
-        return self._cut(frames, max(upto, self.cursor))
+            return Pending(frames, max(upto, self.cursor), lag_events + 1, lag_bytes)
+        frames, upto = self._own(frames, max(upto, self.cursor))
+        return Pending(frames, upto, lag_events + len(frames), lag_bytes + sum([len(frame.data) for frame in frames]))
 
-    def _cut(self, frames: Sequence[Frame], upto: int) -> tuple[Sequence[Frame], int]:
-        """Keep what is this user's, up to a block's size and to the event that removes the user."""
+    def _own(self, frames: Sequence[Frame], upto: int) -> tuple[Sequence[Frame], int]:
+        """Keep what is this user's, up to the event that removes the user."""
+        if all(frame.is_plain for frame in frames):
+            return frames, upto
         kept: list[Frame] = []
-        size = 0
         for frame in frames:
             if frame.audience not in (None, self.user_id):
                 continue
-            if kept and size + len(frame.data) > BLOCK_BYTES:
-                return kept, kept[-1].position
             kept.append(frame)
-            size += len(frame.data)
             if frame.change and frame.change.user_id == self.user_id and frame.change.action == "removed":
                 self._left_at = frame.position
                 return kept, frame.position

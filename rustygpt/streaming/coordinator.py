@@ -20,6 +20,7 @@ from rustygpt.database.call import Caller
 from rustygpt.errors import DomainError
 from rustygpt.ids import ConversationId, Position, UserId
 from rustygpt.observability.metrics import Metrics
+from rustygpt.streaming.backpressure import Block
 from rustygpt.streaming.events import LoggedEvent
 from rustygpt.streaming.frames import Frame, MemberChange, encode_event
 from rustygpt.streaming.procedures import Head, read_conversation_events, read_events, read_user_events, stream_head
@@ -186,6 +187,14 @@ class Coordinator:
     def _count_replay(self, events: Sequence[LoggedEvent]) -> None:
         for kind, count in Counter(event.type for event in events).items():
             self.metrics.sse_replay_events_total.labels(kind).inc(count)
+
+    def count_slow(self, block: Block) -> None:
+        """Count what a slow reader got merged, or did not get."""
+        self.metrics.sse_events_coalesced_total.inc(block.coalesced)
+        for kind, count in block.dropped.items():
+            self.metrics.sse_events_dropped_total.labels(kind, "slow_consumer").inc(count)
+        if block.gaps:
+            self.metrics.sse_gap_total.labels("slow_consumer").inc(block.gaps)
 
     # --- inside ------------------------------------------------------------------------------------------------------------
 

@@ -32,11 +32,11 @@ class Frame:
 
     position: int
     type: str
-    conversation_id: UUID | None
     audience: UUID | None
     change: MemberChange | None
     encoded_at: float
     data: bytes
+    event: LoggedEvent
 
     @property
     def is_plain(self) -> bool:
@@ -44,9 +44,9 @@ class Frame:
         return self.audience is None and self.change is None
 
 
-def encode_event(event: LoggedEvent, epoch: str) -> Frame:
-    """Encode one committed event."""
-    payload = _delta_payload(event) if event.type == "message.delta" else event.payload
+def encode_event(event: LoggedEvent, epoch: str, *, idx_from: int | None = None) -> Frame:
+    """Encode one committed event; *idx_from* is the first chunk's number when *event* stands for several deltas."""
+    payload = _delta_payload(event, idx_from) if event.type == "message.delta" else event.payload
     envelope = orjson.dumps(
         {
             "type": event.type,
@@ -62,11 +62,11 @@ def encode_event(event: LoggedEvent, epoch: str) -> Frame:
     return Frame(
         event.position,
         event.type,
-        event.conversation_id,
         event.audience_user_id,
         _member_change(event),
         time.monotonic(),
         b"".join((head, envelope, b"\n\n")),
+        event,
     )
 
 
@@ -82,10 +82,9 @@ def encode_retry(milliseconds: int) -> bytes:
     return b"retry: %d\n\n" % milliseconds
 
 
-def _delta_payload(event: LoggedEvent) -> dict[str, Any]:
-    delta = {"content": event.content}
-    if event.idx == 0:
-        delta = {"role": "assistant", **delta}
+def _delta_payload(event: LoggedEvent, idx_from: int | None) -> dict[str, Any]:
+    is_first = 0 in (event.idx, idx_from)
+    delta = {"role": "assistant", "content": event.content} if is_first else {"content": event.content}
     return {
         "id": f"chatcmpl-{event.message_id}",
         "object": "chat.completion.chunk",
@@ -93,6 +92,7 @@ def _delta_payload(event: LoggedEvent) -> dict[str, Any]:
         "message_id": event.message_id,
         "parent_id": event.parent_id,
         "idx": event.idx,
+        **({} if idx_from is None else {"idx_from": idx_from}),
         "choices": [{"index": 0, "delta": delta, "finish_reason": None}],
     }
 

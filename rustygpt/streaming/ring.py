@@ -44,6 +44,14 @@ class Ring:
             return self._frames[-1:]
         return self._frames[bisect_right(positions, position) :]
 
+    def count_after(self, position: int) -> int:
+        """Count the frames above *position*."""
+        return len(self._positions) - bisect_right(self._positions, position)
+
+    def size(self) -> tuple[int, int]:
+        """Return how many frames the ring holds, and their bytes."""
+        return len(self._frames), self._bytes
+
     def _trim(self) -> None:
         keep_from = max(0, len(self._frames) - self._max_events)
         dropped = sum(len(frame.data) for frame in self._frames[:keep_from])

@@ -10,23 +10,44 @@ import asyncio
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+import structlog
+
 from rustygpt.errors import Unavailable
+from rustygpt.streaming.backpressure import Level, build_block, level_of
 from rustygpt.streaming.frames import HEARTBEAT, Frame, encode_control, encode_retry
 from rustygpt.streaming.jitter import overload_reconnect_ms
 
 if TYPE_CHECKING:
     from rustygpt.streaming.coordinator import Coordinator
 
+log = structlog.get_logger(__name__)
+
 SendBytes = Callable[[bytes], Awaitable[None]]
 
 BLOCK_BYTES: Final = 65_536
 """Frames are joined up to this much per send."""
+MERGED_BLOCK_BYTES: Final = 262_144
+"""Frames that are merged anyway are taken up to this much, as stored: a delta's envelope is ten times its text."""
 LOG_RETRY_SECONDS: Final = 0.5
 _LATENCY_SAMPLE: Final = 64
 """One send in so many is timed: a histogram costs as much as the send itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What a reader lacks: `frames` in order, and where its cursor is once they are sent.
+
+    `lag_events` and `lag_bytes` say how far behind it is at least; they count more than `frames` where these are a page of the log.
+    """
+
+    frames: Sequence[Frame]
+    cursor: int
+    lag_events: int = 0
+    lag_bytes: int = 0
 
 
 class Subscriber(ABC):
@@ -40,7 +61,6 @@ class Subscriber(ABC):
         self.following: set[UUID] = set()
         self.cursor = 0
         self.sending_since: float | None = None
-        self.ends_at = float("inf")
         self.end_reason: str | None = None
         self._coordinator = coordinator
         self._waiter: asyncio.Future[None] | None = None
@@ -48,6 +68,8 @@ class Subscriber(ABC):
         self._is_beat_due = False
         self._sends = 0
         self._replay_since: float | None = None
+        self._has_arrived = False
+        self._is_warned = False
 
     # --- called by the coordinator, never waits ----------------------------------------------------------------------------
 
@@ -81,50 +103,84 @@ class Subscriber(ABC):
         self._replay_since = time.monotonic() if self.cursor < self._coordinator.head else None
         while self.end_reason is None:
             try:
-                frames, cursor = await self._next()
+                pending = await self._next()
             except Unavailable:
                 await self._wait_for_log(send)
                 continue
-            if frames:
-                await self._send_frames(send, frames)
-                self.cursor = cursor
+            if pending.frames:
+                await self._send_frames(send, pending)
                 continue
-            self.cursor = cursor
-            if self._replay_since is not None and cursor >= self._coordinator.head:
-                self._coordinator.metrics.sse_replay_duration_seconds.observe(time.monotonic() - self._replay_since)
-                self._replay_since = None
+            self.cursor = pending.cursor
             if self.is_over():
                 self.end("left")
-            elif cursor < self._coordinator.head:
-                continue  # a page of the log that held nothing for this user
-            elif self._is_beat_due:
-                self._is_beat_due = False
-                await self._send(send, HEARTBEAT)
-            else:
-                await self._wait()
+            elif self.cursor >= self._coordinator.head:  # else a page of the log held nothing for this user
+                self._arrive()
+                await self._idle(send)
         await self._send_farewell(send)
 
     @abstractmethod
-    async def _next(self) -> tuple[Sequence[Frame], int]:
-        """Return the next frames (none: at the head) and where the cursor is once they have been sent."""
+    async def _next(self) -> Pending:
+        """Return what to send next; no frames mean that nothing up to `Pending.cursor` is left to send."""
+
+    @abstractmethod
+    def lag_events(self) -> int:
+        """Count what is in memory and not sent: at least so far behind is this reader now."""
 
     def is_over(self) -> bool:
         """Say whether the user has been sent the event that removed them."""
         return False
 
-    async def _send_frames(self, send: SendBytes, frames: Sequence[Frame]) -> None:
-        self._is_beat_due = False
-        sent = self._coordinator.sent
-        if len(frames) == 1:
-            sent[frames[0].type] += 1
-            await self._send(send, frames[0].data)
+    def look_at_lag(self) -> int:
+        """Return how far behind a send under way has let this reader fall, warning once an episode; 0 while nothing is being sent."""
+        if self.sending_since is None:
+            self._is_warned = False
+            return 0
+        lag, settings = self.lag_events(), self._coordinator.settings
+        if lag > settings.channel_capacity * settings.backpressure.warn_queue_ratio and not self._is_warned:
+            self._is_warned = True
+            log.warning("stream_slow", user_id=str(self.user_id), stream=self.kind, lag_events=lag)
+        return lag
+
+    def _arrive(self) -> None:
+        """At the head: from now on what gathers is the reader's own slowness, not what it missed while away."""
+        self._has_arrived = True
+        if self._replay_since is not None:
+            self._coordinator.metrics.sse_replay_duration_seconds.observe(time.monotonic() - self._replay_since)
+            self._replay_since = None
+
+    async def _idle(self, send: SendBytes) -> None:
+        if self._is_beat_due:
+            self._is_beat_due = False
+            await self._send(send, HEARTBEAT)
         else:
-            for frame in frames:
-                sent[frame.type] += 1
-            await self._send(send, b"".join([frame.data for frame in frames]))
+            await self._wait()
+
+    async def _send_frames(self, send: SendBytes, pending: Pending) -> None:
+        self._is_beat_due = False
+        frames = pending.frames
+        if len(frames) == 1 and pending.lag_events <= self._coordinator.settings.channel_capacity:
+            self._coordinator.sent[frames[0].type] += 1
+            await self._send(send, frames[0].data)
+            self.cursor = pending.cursor
+        else:
+            await self._send_block(send, pending)
         self._sends += 1
         if self._sends % _LATENCY_SAMPLE == 1:
             self._coordinator.metrics.sse_publish_to_send_seconds.observe(time.monotonic() - frames[-1].encoded_at)
+
+    async def _send_block(self, send: SendBytes, pending: Pending) -> None:
+        """Send several frames in one piece: as stored, or merged, compacted or thinned out for a reader that is slow."""
+        coordinator, settings = self._coordinator, self._coordinator.settings
+        # What was missed while away is replayed as stored, however much it is: the same cursor gives the same bytes.
+        level = Level.AS_STORED
+        if self._has_arrived:
+            level = level_of(pending.lag_events, pending.lag_bytes, settings.channel_capacity)
+        frames, cursor = _cut(pending, level)
+        block = build_block(frames, level, coordinator.epoch, settings.backpressure.drop_strategy)
+        coordinator.sent.update(block.sent)
+        coordinator.count_slow(block)
+        await self._send(send, block.data)
+        self.cursor = cursor
 
     async def _send(self, send: SendBytes, data: bytes) -> None:
         self.sending_since = time.monotonic()
@@ -162,3 +218,16 @@ class Subscriber(ABC):
             self._waiter.set_result(None)
         else:
             self._is_woken = True
+
+
+def _cut(pending: Pending, level: Level) -> tuple[Sequence[Frame], int]:
+    """Take no more than a block's worth of frames, at least one; what is thinned out is taken whole."""
+    if level is Level.DROPPED:
+        return pending.frames, pending.cursor
+    limit = BLOCK_BYTES if level is Level.AS_STORED else MERGED_BLOCK_BYTES
+    size = 0
+    for number, frame in enumerate(pending.frames):
+        size += len(frame.data)
+        if number and size > limit:
+            return pending.frames[:number], pending.frames[number - 1].position
+    return pending.frames, pending.cursor

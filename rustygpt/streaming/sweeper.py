@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -79,7 +79,7 @@ class Sweeper:
                 next_beat_at = now + settings.heartbeat_seconds
             for connection in list(self._connections):
                 self._look_at(connection, now, is_beat=is_beat)
-            self._count()
+            self._count([connection.subscriber.look_at_lag() for connection in self._connections])
             if now >= next_poll_at:
                 next_poll_at = now + settings.session_poll_seconds
                 await self._poll_sessions()
@@ -112,8 +112,10 @@ class Sweeper:
             if connection.subscriber.session_id in ended:
                 connection.subscriber.end("session_expired")
 
-    def _count(self) -> None:
+    def _count(self, lags: Sequence[int]) -> None:
         metrics = self._coordinator.metrics
+        metrics.sse_queue_depth.set(sum(lags))
+        metrics.sse_queue_occupancy_ratio.set(max(lags, default=0) / self._settings.channel_capacity)
         for kind, count in self._coordinator.sent.items():
             metrics.sse_events_sent_total.labels(kind).inc(count)
         self._coordinator.sent.clear()

@@ -12,7 +12,7 @@ from uuid import UUID
 from typing_extensions import override
 
 from rustygpt.streaming.frames import Frame
-from rustygpt.streaming.subscriber import BLOCK_BYTES, Subscriber
+from rustygpt.streaming.subscriber import Pending, Subscriber
 
 if TYPE_CHECKING:
     from rustygpt.streaming.coordinator import Coordinator
@@ -70,14 +70,17 @@ class UserSubscriber(Subscriber):
             self._windows[conversation_id] = (self._windows[conversation_id][0], position)
 
     @override
-    async def _next(self) -> tuple[Sequence[Frame], int]:
+    def lag_events(self) -> int:
+        return sum(self._coordinator.ring(conversation_id).count_after(self.cursor) for conversation_id in self._dirty)
+
+    @override
+    async def _next(self) -> Pending:
         upto = self._coordinator.head
-        if self.cursor < self._rings_from or any(
-            self._coordinator.ring(conversation_id).floor > self.cursor for conversation_id in self._dirty
-        ):
+        rings = [self._coordinator.ring(conversation_id) for conversation_id in self._dirty]
+        passed = [ring.size() for ring in rings if ring.floor > self.cursor]
+        if self.cursor < self._rings_from or passed:
             page, upto = await self._coordinator.user_page(self.user_id, self.cursor)
-            page, is_whole = _fit(page)
-            return page, upto if is_whole else page[-1].position
+            return _pending(page, upto, sum(events for events, _ in passed), sum(size for _, size in passed))
         frames: list[Frame] = []
         for conversation_id in self._dirty:
             first, last = self._windows[conversation_id]
@@ -86,14 +89,12 @@ class UserSubscriber(Subscriber):
                 for frame in self._coordinator.ring(conversation_id).after(self.cursor)
                 if frame.position >= first and (last is None or frame.position <= last) and frame.audience in (None, self.user_id)
             ]
-        if len(frames) > 1:
+        if not frames:
+            self._leave(upto)
+            self._dirty.clear()
+        elif len(frames) > 1:
             frames.sort(key=_position)
-            frames, is_whole = _fit(frames)
-            if not is_whole:
-                return frames, frames[-1].position
-        self._leave(upto)
-        self._dirty.clear()
-        return frames, max(upto, self.cursor)
+        return _pending(frames, max(upto, self.cursor))
 
     def _leave(self, upto: int) -> None:
         for conversation_id in self._dirty:
@@ -107,11 +108,5 @@ def _position(frame: Frame) -> int:
     return frame.position
 
 
-def _fit(frames: list[Frame]) -> tuple[list[Frame], bool]:
-    """Cut to a block's size; the second value says whether nothing was cut."""
-    size = 0
-    for number, frame in enumerate(frames):
-        size += len(frame.data)
-        if number and size > BLOCK_BYTES:
-            return frames[:number], False
-    return frames, True
+def _pending(frames: Sequence[Frame], upto: int, ahead_events: int = 0, ahead_bytes: int = 0) -> Pending:
+    return Pending(frames, upto, ahead_events + len(frames), ahead_bytes + sum([len(frame.data) for frame in frames]))
