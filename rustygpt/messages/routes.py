@@ -97,7 +97,8 @@ class MessageRoutes:
         """Answer a reply's stored deltas from chunk ?from= on."""
         actor = actor_of(request)
         limit = query_limit(request)
-        start = query_value(request, "from") or "0"
+        start = query_value(request, "from")
+        start = "0" if start is None else start
         if not start.isascii() or not start.isdecimal() or len(start) > 9:
             raise BadRequest("from must be the number of a chunk.")
         rows = await list_chunks(

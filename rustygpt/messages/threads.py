@@ -56,19 +56,20 @@ class ThreadRoutes:
         """Answer a thread's messages by ordinal: `forward` from the start, `backward` from the end, or `?around=` a message."""
         actor = actor_of(request)
         limit = query_limit(request)
-        direction = query_value(request, "direction") or "forward"
-        if direction not in ("forward", "backward"):
+        direction = query_value(request, "direction")
+        if direction not in (None, "forward", "backward"):
             raise BadRequest("direction must be forward or backward.")
         cursor, around = query_value(request, "cursor"), query_uuid(request, "around")
         if cursor is not None and around is not None:
             raise BadRequest("cursor and around exclude each other.")
         root = path_uuid(request, "root_id")
-        kind = f"tree.{direction}.{root}"
+        is_backward = direction == "backward"
+        kind = f"tree.{'backward' if is_backward else 'forward'}.{root}"
         (bound,) = self._cursors.page(cursor, kind, 1)
         if around is not None:
             at = await ordinal_of(self._database, actor=actor.user_id, root=root, message=around)
-            bound = max(0, at - 1 - limit // 2) if direction == "forward" else at + 1 + limit // 2
-        page = await self._page(actor, request, bound, is_backward=direction == "backward", limit=limit + 1)
+            bound = at + 1 + limit // 2 if is_backward else max(0, at - 1 - limit // 2)
+        page = await self._page(actor, request, bound, is_backward=is_backward, limit=limit + 1)
         following = self._cursors.encode(kind, [page.ordinals[limit - 1]]) if len(page.ordinals) > limit else None
         return json_response(
             {
