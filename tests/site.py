@@ -12,6 +12,7 @@ from typing_extensions import override
 from rustygpt.app import Application, create_app
 from rustygpt.cli.listener import open_listener
 from rustygpt.settings import Settings
+from rustygpt.streaming.sockets import BoundedProtocol, bound_buffers
 
 START_SECONDS = 20
 CHEAP_PASSWORDS = {"argon2_time_cost": 1, "argon2_memory_kib": 8, "signup": True}
@@ -55,12 +56,13 @@ async def serving(settings: Settings, dsn: str) -> AsyncIterator[Site]:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     application = create_app(settings, dsn)
     listener = open_listener("127.0.0.1", 0)
+    bound_buffers(listener, unacknowledged_seconds=settings.sse.send_timeout_seconds)
     config = uvicorn.Config(
         application.asgi,
         log_config=None,
         access_log=False,
         proxy_headers=False,
-        http="httptools",
+        http=BoundedProtocol,
         lifespan="on",
         timeout_graceful_shutdown=5,
     )

@@ -126,11 +126,13 @@ def _server(settings: "Settings", listener: socket.socket, application: "Applica
 
     from rustygpt.cli.listener import BACKLOG
     from rustygpt.cli.process import Server
+    from rustygpt.streaming.sockets import BoundedProtocol, bound_buffers
 
+    bound_buffers(listener, unacknowledged_seconds=settings.sse.send_timeout_seconds)
     config = uvicorn.Config(
         lifespan,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
-        http="httptools",
+        http=BoundedProtocol,
         lifespan="on",
         log_config=None,
         log_level="warning",  # its own sentences about starting and stopping say nothing that our events do not
