@@ -1,8 +1,6 @@
 """The runner: one generation is one process's, users take turns, what dead processes left is closed, memory stays bounded."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,20 +14,11 @@ from rustygpt.streaming.procedures import append_deltas
 from tests.assistant.conftest import scripted_settings
 from tests.assistant.exchange import ask, read, until, until_done, until_status
 from tests.person import Person
+from tests.races import connected, until_somebody_waits
 from tests.scripted_openai import ScriptedOpenAI
 from tests.site import serving
 
 LEASE: dict[str, Any] = {"lease_seconds": 15.0, "deadline_seconds": 600.0}
-
-
-@asynccontextmanager
-async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
-    """One more connection of the owner's."""
-    connection = await asyncpg.connect(dsn)
-    try:
-        yield connection
-    finally:
-        await connection.close()
 
 
 async def _seed(owner: asyncpg.Connection, users: int, replies: int) -> list[UUID]:
@@ -160,17 +149,13 @@ async def test_reaping_waits_for_nobody_in_a_circle(owner: asyncpg.Connection, d
     for name in "ab":
         assert await claim_generation(database, owner=name, **LEASE)
     last = await owner.fetchval("select conversation_id from rustygpt.generations order by message_id desc limit 1")
-    waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
     async with connected(dsn) as poster:
         await poster.execute("set deadlock_timeout = '50 ms'")  # of the two in a circle, posting would be the one to fail
-
-        async def is_waiting() -> bool:
-            return bool(await owner.fetchval(waiting))
 
         async with asyncio.TaskGroup() as group, poster.transaction():
             await poster.execute("select from rustygpt.conversations where id = $1 for no key update", last)
             reaping = group.create_task(reap_generations(database, running=[], is_alone=True, limit=10))
-            await until(is_waiting)
+            await until_somebody_waits(owner)
             await poster.execute("select rustygpt.append_event($1, null, 'conversation.updated', null, null, '{}')", last)
     assert len(reaping.result()) == 2
 

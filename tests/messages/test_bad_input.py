@@ -234,8 +234,13 @@ async def names(ada: Person, bob: Person) -> dict[str, str]:
     cursor = (await ada.get(f"{C}/{mine}/messages?limit=1")).json()["next_cursor"]
     foreign_message = (await bob.say(foreign, "Private"))["message_id"]
     return {
-        **{"c": mine, "m": message, "reply": reply, "cursor": cursor, "u": bob.id},
-        **{"foreign_c": foreign, "foreign_m": foreign_message},
+        "c": mine,
+        "m": message,
+        "reply": reply,
+        "cursor": cursor,
+        "u": bob.id,
+        "foreign_c": foreign,
+        "foreign_m": foreign_message,
     }
 
 

@@ -1,5 +1,6 @@
 -- insert_message: put one message at the end of its thread. The caller holds the conversation's row lock.
 -- p_root: null starts a thread. Returns the message. Locks the thread.
+-- One time serves message, thread and conversation, so that message.created tells all three; it never falls within a conversation.
 create or replace function rustygpt.insert_message(
   p_conversation uuid, p_root uuid, p_parent uuid, p_depth integer, p_author uuid, p_role text, p_content text
 ) returns rustygpt.messages
@@ -8,17 +9,19 @@ declare
   v_id uuid := rustygpt.new_uuid();
   v_root uuid := coalesce(p_root, v_id);
   v_seq bigint;
+  v_at timestamptz;
   v_ordinal integer;
   v_message rustygpt.messages;
 begin
-  update rustygpt.conversations set last_seq = last_seq + 1, last_activity_at = clock_timestamp()
-  where id = p_conversation returning last_seq into v_seq;
-  insert into rustygpt.threads as t (root_id, conversation_id, message_count, last_ordinal) values (v_root, p_conversation, 1, 1)
+  update rustygpt.conversations set last_seq = last_seq + 1, last_activity_at = greatest(last_activity_at, clock_timestamp())
+  where id = p_conversation returning last_seq, last_activity_at into v_seq, v_at;
+  insert into rustygpt.threads as t (root_id, conversation_id, created_at, last_activity_at, message_count, last_ordinal)
+  values (v_root, p_conversation, v_at, v_at, 1, 1)
   on conflict (root_id) do update
-  set message_count = t.message_count + 1, last_ordinal = t.last_ordinal + 1, last_activity_at = clock_timestamp()
+  set message_count = t.message_count + 1, last_ordinal = t.last_ordinal + 1, last_activity_at = v_at
   returning t.last_ordinal into v_ordinal;
-  insert into rustygpt.messages (id, conversation_id, root_id, parent_id, seq, ordinal, depth, author_id, role, content)
-  values (v_id, p_conversation, v_root, p_parent, v_seq, v_ordinal, p_depth, p_author, p_role, p_content)
+  insert into rustygpt.messages (id, conversation_id, root_id, parent_id, seq, ordinal, depth, author_id, role, content, created_at)
+  values (v_id, p_conversation, v_root, p_parent, v_seq, v_ordinal, p_depth, p_author, p_role, p_content, v_at)
   returning * into v_message;
   if p_author is not null then
     insert into rustygpt.thread_participants (root_id, user_id) values (v_root, p_author) on conflict do nothing;
