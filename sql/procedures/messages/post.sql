@@ -32,11 +32,12 @@ begin
 end
 $$;
 
--- tell_thread_activity: append thread.activity. Returns its position.
+-- tell_thread_activity: append thread.activity: all that a message changes of a thread in the list. Returns its position.
 create or replace function rustygpt.tell_thread_activity(p_root uuid) returns bigint
 language sql volatile as $$
   select rustygpt.append_event(t.conversation_id, null, 'thread.activity', t.root_id, null, jsonb_build_object(
-    'root_id', t.root_id, 'last_activity_at', rustygpt.rfc3339(t.last_activity_at), 'message_count', t.message_count))
+    'root_id', t.root_id, 'last_activity_at', rustygpt.rfc3339(t.last_activity_at), 'message_count', t.message_count,
+    'participant_count', (select count(*) from rustygpt.thread_participants p where p.root_id = t.root_id)))
   from rustygpt.threads t where t.root_id = p_root
 $$;
 

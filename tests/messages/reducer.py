@@ -1,0 +1,82 @@
+"""A client of the contract in miniature: what each event does to each of the three snapshots. Pure, and written from http-api.md alone.
+
+A state is what the snapshot holds: messages by id, threads by root id, or one conversation. Every field is kept.
+"""
+
+import copy
+from typing import Any
+
+from tests.person import Event
+
+State = dict[str, Any]
+STATUS = {"stop": "complete", "length": "complete", "cancelled": "cancelled", "timeout": "error", "error": "error"}
+
+
+def after(kind: str, state: State, events: list[Event], user_id: str) -> State:
+    """Return the state of *kind* (messages, threads, conversation) that *events* lead to for the reader *user_id*."""
+    state = copy.deepcopy(state)
+    apply = {"messages": to_messages, "threads": to_threads, "conversation": to_conversation}[kind]
+    for event in events:
+        apply(state, event.type, copy.deepcopy(event.payload), user_id)
+    return state
+
+
+def to_messages(state: State, kind: str, payload: dict[str, Any], _user_id: str) -> None:
+    """Apply one event to the messages of a conversation."""
+    match kind:
+        case "message.created":
+            message = payload["message"]
+            assert message["id"] not in state, "a message was created twice"
+            state[message["id"]] = message
+        case "message.delta":
+            _append(state[payload["message_id"]], payload)
+        case "message.done":
+            message = state[payload["message_id"]]
+            assert message["status"] in {"queued", "streaming"}, "a reply ended twice"
+            assert payload["chunks"] == message["next_idx"]
+            message |= {key: payload[key] for key in ("finish_reason", "usage", "model")}
+            message["status"] = STATUS[payload["finish_reason"]]
+        case "error":
+            message = state[payload["message_id"]]
+            message["error"] = {"code": payload["code"], "message": payload["message"]}
+            if payload["code"] == "generation_interrupted":
+                message["status"] = "interrupted"
+
+
+def _append(message: dict[str, Any], payload: dict[str, Any]) -> None:
+    (choice,) = payload["choices"]
+    assert (payload["idx"], choice["finish_reason"]) == (message["next_idx"], None), "a chunk is missing or came twice"
+    assert (choice["delta"].get("role") == "assistant") == (payload["idx"] == 0)
+    assert (payload["root_id"], payload["parent_id"]) == (message["root_id"], message["parent_id"])
+    message["content"] += choice["delta"]["content"]
+    message["next_idx"] += 1
+    message["status"] = "streaming"
+
+
+def to_threads(state: State, kind: str, payload: dict[str, Any], user_id: str) -> None:
+    """Apply one event to the list of threads, *user_id*'s unread counts included."""
+    match kind:
+        case "thread.new":
+            is_own = payload["summary"]["root_author"]["id"] == user_id
+            state[payload["root_id"]] = {**payload["summary"], "unread": 0 if is_own else 1}
+        case "message.created" if (message := payload["message"])["parent_id"]:
+            is_own = message["author"] is not None and message["author"]["id"] == user_id
+            thread = state[message["root_id"]]
+            thread["unread"] = 0 if is_own else thread["unread"] + 1
+        case "thread.activity":
+            state[payload["root_id"]] |= payload
+        case "unread.update":
+            state[payload["root_id"]]["unread"] = payload["unread"]
+
+
+def to_conversation(state: State, kind: str, payload: dict[str, Any], user_id: str) -> None:
+    """Apply one event to what the list of conversations says of one, but for its sum of unread messages."""
+    match kind:
+        case "message.created":
+            state["last_activity_at"] = payload["message"]["created_at"]
+        case "conversation.updated":
+            state |= payload
+        case "membership.changed":
+            state |= {key: payload[key] for key in ("member_count", "assistant_mode")}
+            if payload["user_id"] == user_id:
+                state["role"] = payload["role"]
