@@ -36,17 +36,26 @@ function toRow(message: Message, previous: Message | null, answered: Message | n
   return { message, previous, answered, startsDay, startsTopic, isContinued: previous !== null && !startsDay && isContinued(message, previous) };
 }
 
-/** Rows of `messages`, taking over those of `before` that would be the same: only what changed is drawn again. */
+/**
+ * Rows of `messages`, taking over those of `before` that would be the same: only what changed is drawn again. What is the same
+ * from the start on is not even looked at, so a token at the end of ten thousand messages costs one row.
+ */
 export function toRows(messages: readonly Message[], before: readonly Row[]): readonly Row[] {
-  const known = new Map(before.map((row) => [row.message.id, row]));
-  const byId = new Map(messages.map((message) => [message.id, message]));
-  return messages.map((message, index) => {
-    const previous = messages[index - 1] ?? null;
-    const parent = message.parent_id === null || message.parent_id === previous?.id ? null : (byId.get(message.parent_id) ?? null);
-    const old = known.get(message.id);
-    const isSame = old !== undefined && old.message === message && isAlike(old.previous, previous) && old.answered?.id === parent?.id;
-    return isSame ? old : toRow(message, previous, parent);
-  });
+  const changed = messages.findIndex((message, index) => before[index]?.message !== message);
+  const same = changed === -1 ? messages.length : changed;
+  if (same === messages.length && same === before.length) return before;
+  const rest = messages.slice(same);
+  const known = new Map(before.slice(same).map((row) => [row.message.id, row]));
+  return before.slice(0, same).concat(
+    rest.map((message, offset) => {
+      const previous = messages[same + offset - 1] ?? null;
+      const isPlain = message.parent_id === null || message.parent_id === previous?.id;
+      const parent = isPlain ? null : (messages.findLast((other) => other.id === message.parent_id) ?? null);
+      const old = known.get(message.id);
+      const isSame = old !== undefined && old.message === message && isAlike(old.previous, previous) && old.answered?.id === parent?.id;
+      return isSame ? old : toRow(message, previous, parent);
+    }),
+  );
 }
 
 /** A message above that only grew changes nothing below it. */
