@@ -123,7 +123,7 @@ def _build_parts(settings: Settings, dsn: str, bus: InProcessBus) -> Parts:
         sweeper=Sweeper(coordinator, find_ended),
         event_log=event_log,
         runner=Runner(bench, is_alone=True),
-        maintenance=Maintenance(database, metrics),
+        maintenance=Maintenance(database, settings.sse.persistence, metrics),
     )
     bus.listen(on_wake=coordinator.wake, on_signal=parts.sweeper.on_signal)
     bus.listen(on_signal=parts.runner.on_signal)

@@ -8,6 +8,8 @@ import structlog
 from rustygpt.database.pool import Database
 from rustygpt.errors import DomainError
 from rustygpt.observability.metrics import Metrics
+from rustygpt.settings import PersistenceSettings
+from rustygpt.streaming.procedures import prune_events
 
 GAUGE_SECONDS: Final = 15.0
 PRUNE_SECONDS: Final = 600.0
@@ -21,8 +23,9 @@ log = structlog.get_logger(__name__)
 class Maintenance:
     """Runs until cancelled; a database that is away costs a round, not the loop."""
 
-    def __init__(self, database: Database, metrics: Metrics) -> None:
+    def __init__(self, database: Database, persistence: PersistenceSettings, metrics: Metrics) -> None:
         self._database = database
+        self._persistence = persistence
         self._metrics = metrics
 
     async def run(self) -> None:
@@ -49,6 +52,10 @@ class Maintenance:
 
     async def _prune(self) -> None:
         """Delete in batches: one statement never holds many rows."""
+        batch, retention_seconds = self._persistence.prune_batch_size, self._persistence.retention_hours * 3_600
+        pruned = batch
+        while pruned == batch:
+            pruned = await prune_events(self._database, retention_seconds=retention_seconds, limit=batch)
         deleted = PRUNE_LIMIT
         while deleted == PRUNE_LIMIT:
             deleted = await self._database.value(

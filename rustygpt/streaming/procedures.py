@@ -104,6 +104,11 @@ async def open_user_stream(
     )
 
 
+async def prune_events(database: Caller, *, retention_seconds: float, limit: int) -> int:
+    """Delete up to *limit* of the oldest events that may go, and return how many went."""
+    return await database.value("prune_events", int, retention_seconds=retention_seconds, limit=limit)
+
+
 async def append_deltas(
     database: Caller,
     *,
