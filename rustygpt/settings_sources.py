@@ -1,24 +1,38 @@
 """Where settings come from: command-line flag > RUSTYGPT__SECTION__KEY > well-known environment name > file > default.
 
-The database never overrides any of them. Whatever is unknown, malformed or out of range stops the start with the key, the shape
-of the value and the range, and never prints a secret. The origin of each value is kept, for messages and `rustygpt config show`.
+pydantic-settings reads the sources and lays them over each other; what it would pass over in silence is refused here, and the origin
+of each value is kept for messages and `rustygpt config show`. The database overrides nothing. No message ever holds a secret.
 """
 
 import json
+import logging
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from typing_extensions import override
 
 from rustygpt.settings import Settings, SettingsError
 from rustygpt.settings_problems import describe, find_field, is_list, suggestion
 
 ENV_PREFIX = "RUSTYGPT__"
 CONFIG_FILE_VARIABLE = "RUSTYGPT_CONFIG"
+
+# With PYDANTIC_SETTINGS_DEBUG set the library logs what every source gave, secrets included, at this level.
+logging.getLogger("pydantic_settings").setLevel(logging.INFO)
 
 WELL_KNOWN: Mapping[str, tuple[str, ...]] = {
     "DATABASE_URL": ("database", "url"),
@@ -53,15 +67,6 @@ class LoadedSettings:
     origins: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Given:
-    """One value that a source gives; `origin` is what a person calls that source."""
-
-    path: tuple[str, ...]
-    value: object
-    origin: str
-
-
 def load_settings(
     flags: Mapping[str, Any] | None = None,
     *,
@@ -83,87 +88,163 @@ def load_settings_with_origins(
     *flags* is a nested mapping shaped like the file. *config_file* defaults to $RUSTYGPT_CONFIG, else `config.toml` in the working
     folder where there is one. An empty environment variable counts as not set. Raises SettingsError.
     """
-    weakest_first = [
-        *_from_file(config_file, environ),
-        *_from_well_known_names(environ),
-        *_from_prefixed_names(environ),
-        *_leaves(flags or {}, "the command line"),
-    ]
-    merged: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    for given in weakest_first:
-        _put(merged, given)
-        origins[".".join(given.path)] = given.origin
+    path = _find_file(config_file, environ)
+    weakest_first: list[_Source] = [_File(path)] if path else []
+    weakest_first += [_WellKnownNames(environ), _PrefixedNames(environ), _Flags(flags or {})]
+    origins = _origins(weakest_first)
     try:
-        return LoadedSettings(Settings.model_validate(merged), origins)
+        return LoadedSettings(_merged(weakest_first), origins)
     except ValidationError as error:
         raise SettingsError(describe(error, Settings, origins)) from None
 
 
-def _put(tables: dict[str, Any], given: _Given) -> None:
-    table = tables
-    for depth, key in enumerate(given.path[:-1], 1):
-        table = table.setdefault(key, {})
-        if not isinstance(table, dict):
-            raise SettingsError(f"{'.'.join(given.path[:depth])}: must be a table")
-    table[given.path[-1]] = given.value
+class _ReadSettings(BaseSettings, Settings):
+    """The settings as pydantic-settings fills them: from its sources when called."""
+
+    # For the keys of files. The names of variables are the environment's source's own matter.
+    model_config = SettingsConfigDict(case_sensitive=True)
 
 
-def _leaves(table: Mapping[str, Any], origin: str, path: tuple[str, ...] = ()) -> Iterator[_Given]:
+class _Flags(InitSettingsSource):
+    """What the command line was given."""
+
+    def __init__(self, flags: Mapping[str, Any]) -> None:
+        super().__init__(_ReadSettings, dict(flags))
+
+    def origin(self, path: tuple[str, ...]) -> str:
+        return "the command line"
+
+
+class _File(TomlConfigSettingsSource):
+    """config.toml. Raises SettingsError when it is not there, cannot be read or is not TOML."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            super().__init__(_ReadSettings, toml_file=path)
+        except FileNotFoundError:
+            raise SettingsError(f"{path}: there is no such configuration file") from None
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise SettingsError(f"{path}: the configuration file cannot be read: {reason}") from None
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"{path}: this is not TOML: {error}") from None
+
+    @override
+    def _read_files(self, files: object, deep_merge: bool = False) -> dict[str, Any]:
+        """Open the file whatever it is: the library passes over a missing one, and over a pipe, in silence."""
+        return self._read_file(self._path)
+
+    def origin(self, path: tuple[str, ...]) -> str:
+        return str(self._path)
+
+
+class _WellKnownNames(PydanticBaseSettingsSource):
+    """The variables of WELL_KNOWN."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(_ReadSettings)
+        self._names: dict[tuple[str, ...], str] = {}
+        self._tables: dict[str, Any] = {}
+        for name, path in reversed(list(WELL_KNOWN.items())):
+            if text := environ.get(name):
+                self._names[path] = name
+                table = self._tables
+                for key in path[:-1]:
+                    table = table.setdefault(key, {})
+                table[path[-1]] = _list_in(name, text) if is_list(find_field(Settings, path)) else text
+
+    @override
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return self._tables.get(field_name), field_name, False
+
+    @override
+    def __call__(self) -> dict[str, Any]:
+        return self._tables
+
+    def origin(self, path: tuple[str, ...]) -> str:
+        return self._names[path]
+
+
+class _PrefixedNames(EnvSettingsSource):
+    """RUSTYGPT__SECTION__KEY, in capitals or not. Raises SettingsError for one that names no setting, even an empty one."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(_ReadSettings, case_sensitive=False, env_prefix=ENV_PREFIX, env_nested_delimiter="__")
+        self._names: dict[tuple[str, ...], str] = {}
+        variables: dict[str, str | None] = {}
+        for name, text in environ.items():
+            if not name.upper().startswith(ENV_PREFIX):
+                continue
+            path = tuple(name[len(ENV_PREFIX) :].lower().split("__"))
+            field = find_field(Settings, path)
+            if field is None:
+                raise SettingsError(f"{name}: there is no setting {'.'.join(path)}{suggestion(Settings, path)}")
+            if text:
+                self._names[path] = name
+                variables[name.lower()] = json.dumps(_list_in(name, text)) if is_list(field) else text
+        self.env_vars = variables
+
+    def origin(self, path: tuple[str, ...]) -> str:
+        return self._names[path]
+
+
+_Source = _Flags | _File | _WellKnownNames | _PrefixedNames
+
+
+def _merged(weakest_first: Sequence[_Source]) -> Settings:
+    """Lay the sources over each other and check the result once. Raises ValidationError."""
+
+    class Read(_ReadSettings):
+        @classmethod
+        @override
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *_: object, **__: object
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return tuple(reversed(weakest_first))
+
+    return Settings(**dict(Read()))
+
+
+def _origins(weakest_first: Sequence[_Source]) -> dict[str, str]:
+    """Return who sets each dotted key. Raises SettingsError where one source sets a key inside what is no table in a weaker one."""
+    origins: dict[str, str] = {}
+    values: set[str] = set()
+    for source in weakest_first:
+        for path, value in _leaves(source()):
+            keys = [".".join(path[:depth]) for depth in range(1, len(path) + 1)]
+            for table in keys[:-1]:
+                if table in values:
+                    raise SettingsError(f"{table}: must be a table")
+            if not isinstance(value, dict):
+                values.add(keys[-1])
+            origins[keys[-1]] = source.origin(path)
+    return origins
+
+
+def _leaves(table: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
     for key, value in table.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, origin, (*path, key))
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, (*path, key))
         else:
-            yield _Given((*path, key), value, origin)
+            yield (*path, key), value
 
 
-def _from_file(config_file: Path | None, environ: Mapping[str, str]) -> Iterator[_Given]:
-    named = config_file or (Path(environ[CONFIG_FILE_VARIABLE]) if environ.get(CONFIG_FILE_VARIABLE) else None)
-    path = named or Path("config.toml")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        if named is None:
-            return
-        raise SettingsError(f"{path}: there is no such configuration file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: the configuration file cannot be read: {_reason(error)}") from None
-    try:
-        tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path}: this is not TOML: {error}") from None
-    yield from _leaves(tables, str(path))
+def _find_file(config_file: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Return the file to read; None when nobody named one and the working folder has none."""
+    if config_file is not None:
+        return config_file
+    if named := environ.get(CONFIG_FILE_VARIABLE):
+        return Path(named)
+    usual = Path("config.toml")
+    return usual if usual.exists() else None
 
 
-def _from_well_known_names(environ: Mapping[str, str]) -> Iterator[_Given]:
-    for name in reversed(list(WELL_KNOWN)):
-        if text := environ.get(name):
-            yield _Given(WELL_KNOWN[name], _parse(name, WELL_KNOWN[name], text), name)
-
-
-def _from_prefixed_names(environ: Mapping[str, str]) -> Iterator[_Given]:
-    """Yield RUSTYGPT__SECTION__KEY. Raises SettingsError for one that names no setting, rather than passing over it in silence."""
-    for name, text in environ.items():
-        if not name.upper().startswith(ENV_PREFIX):
-            continue
-        path = tuple(name[len(ENV_PREFIX) :].lower().split("__"))
-        if find_field(Settings, path) is None:
-            raise SettingsError(f"{name}: there is no setting {'.'.join(path)}{suggestion(Settings, path)}")
-        if text:
-            yield _Given(path, _parse(name, path, text), name)
-
-
-def _parse(name: str, path: tuple[str, ...], text: str) -> object:
-    """Read a list from JSON or from words with commas between them; pydantic reads the rest."""
-    if not is_list(find_field(Settings, path)):
-        return text
+def _list_in(name: str, text: str) -> object:
+    """Read a list: JSON, or words with commas between them. Raises SettingsError for JSON that is none."""
     if not text.lstrip().startswith("["):
         return [part.strip() for part in text.split(",") if part.strip()]
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise SettingsError(f"{name}: this is not a JSON list: {error.msg} at character {error.pos + 1}") from None
-
-
-def _reason(error: OSError | UnicodeDecodeError) -> str:
-    return str(error.strerror) if isinstance(error, OSError) else "it is not UTF-8"

@@ -1,11 +1,17 @@
 """Which source wins, and what becomes of a value that no source may give."""
 
+import logging
+import os
+import threading
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
 import pytest
 from pydantic import SecretStr
+from pydantic.fields import FieldInfo
 
 from rustygpt.settings import Settings, SettingsError
+from rustygpt.settings_problems import all_fields, is_list
 from rustygpt.settings_sources import WELL_KNOWN, load_settings, load_settings_with_origins
 
 REPOSITORY = Path(__file__).parents[2]
@@ -77,6 +83,88 @@ def test_every_well_known_name_reaches_its_setting(file: Path, name: str) -> Non
     assert loaded.origins[".".join(WELL_KNOWN[name])] == name
     if isinstance(value, SecretStr):
         assert value.get_secret_value() == text
+
+
+def some_value(field: FieldInfo) -> str:
+    """A text that the setting takes and that is not its default."""
+    default = field.get_default(call_default_factory=True)
+    if is_list(field):
+        return "192.0.2.0/24"
+    if get_origin(field.annotation) is Literal:
+        return str(next(choice for choice in get_args(field.annotation) if choice != default))
+    match default:
+        case bool():
+            return str(not default).lower()
+        case int() | float():
+            return str(default / 2 if isinstance(default, float) else default + 1)
+        case _:
+            return "http://elsewhere.example"
+
+
+@pytest.mark.parametrize(
+    ("key", "field"),
+    [(key, field) for key, field in all_fields(Settings) if not key.startswith("assistant.providers")],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+@pytest.mark.parametrize("shape", [str.upper, str.lower])
+def test_every_setting_has_a_prefixed_name(key: str, field: FieldInfo, shape) -> None:
+    """RUSTYGPT__SECTION__KEY, in capitals or not, sets any setting; a secret's value reaches it whole."""
+    name = shape("RUSTYGPT__" + key.replace(".", "__"))
+    partners = {"admin_email": "RUSTYGPT_ADMIN_PASSWORD", "admin_password": "RUSTYGPT_ADMIN_EMAIL"}
+    partner = {partners[key]: "partner-of-it"} if key in partners else {}
+    special = {"secret_key": "k" * 32, "database.url": "postgres://h/d", "assistant.lease_seconds": "20"}
+    text = special.get(key) or some_value(field)
+    loaded = load_settings_with_origins(config_file=Path("/dev/null"), environ={name: text, **partner})
+    value: object = loaded.settings
+    for part in key.split("."):
+        value = getattr(value, part)
+    assert value != field.get_default(call_default_factory=True)
+    assert loaded.origins[key] == name
+    if isinstance(value, SecretStr):
+        assert value.get_secret_value() == text
+
+
+def test_only_the_given_environment_is_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variables of this process do not come in beside those that were handed over."""
+    for name in ("RUSTYGPT__SERVER__PORT", "SERVER", "PORT", "PROFILE"):
+        monkeypatch.setenv(name, "5009")
+    assert load_settings(config_file=file, environ={}).server.port == 5001
+    monkeypatch.setenv("PROFILE", "prod")
+    loaded = load_settings_with_origins(config_file=file)
+    assert (loaded.settings.profile, loaded.origins["server.port"]) == ("dev", "RUSTYGPT__SERVER__PORT")
+
+
+def test_capitals_in_the_file_are_no_setting(tmp_path: Path) -> None:
+    """`[Server]` is refused, not taken for `[server]`."""
+    path = tmp_path / "c.toml"
+    path.write_text("[Server]\nport = 5001\n", encoding="utf-8")
+    with pytest.raises(SettingsError, match="Server: there is no such setting"):
+        load_settings(config_file=path, environ={})
+
+
+def test_table_without_keys_leaves_room_for_variables(tmp_path: Path) -> None:
+    """`[server]` with every line below it commented out is a table like any other."""
+    path = tmp_path / "c.toml"
+    path.write_text("[server]\n", encoding="utf-8")
+    assert load_settings(config_file=path, environ={"PORT": "5002"}).server.port == 5002
+
+
+def test_file_may_be_a_pipe(tmp_path: Path) -> None:
+    """`--config <(decrypt config.toml)` works: what can be opened is read."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(PORT_IN_FILE,), daemon=True)
+    writer.start()
+    assert load_settings(config_file=pipe, environ={}).server.port == 5001
+    writer.join(timeout=10)
+
+
+def test_no_source_logs_its_values(file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """PYDANTIC_SETTINGS_DEBUG, which makes the library log what each source gave, finds no secret to log."""
+    monkeypatch.setenv("PYDANTIC_SETTINGS_DEBUG", "1")
+    with caplog.at_level(logging.DEBUG):
+        load_settings(config_file=file, environ={"METRICS_TOKEN": "a-secret-of-this-test"})
+    assert "a-secret-of-this-test" not in caplog.text
 
 
 def test_lists_come_from_commas_or_json(file: Path) -> None:
