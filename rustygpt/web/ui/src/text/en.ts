@@ -82,7 +82,7 @@ export const en = {
   },
   start: {
     title: (name: string) => `What is on your mind, ${name}?`,
-    placeholder: "Ask the model, or write to the people you invite…",
+    invitation: "Ask the model, or write to the people you invite…",
     options: "Options",
     conversationTitle: "Title",
     titleHint: "Left empty, the first message becomes the title.",
@@ -112,9 +112,9 @@ export const en = {
   },
   composer: {
     label: "Message",
-    placeholder: "Write a message…",
-    placeholderReply: "Write a reply…",
-    placeholderTopic: "Start a new topic…",
+    invitation: "Write a message…",
+    invitationReply: "Write a reply…",
+    invitationTopic: "Start a new topic…",
     send: "Send",
     stop: "Stop the answer",
     ask: "Ask assistant",
