@@ -1,8 +1,7 @@
 """Lists of messages and threads come in pages: nothing lost, nothing twice, whoever writes meanwhile."""
 
+import itertools
 from typing import Any
-
-import pytest
 
 from tests.person import Person
 
@@ -33,17 +32,17 @@ async def _thread(person: Person, count: int) -> tuple[str, str]:
     return conversation, root
 
 
-@pytest.mark.parametrize("limit", [1, 3, 7, 8])
-async def test_pages_add_up_in_every_direction(ada: Person, limit: int) -> None:
+async def test_pages_add_up_in_every_direction(ada: Person) -> None:
     """Newest first in the conversation, forward and backward in the thread: the pages are the whole, full but for the last."""
     conversation, root = await _thread(ada, 7)
     ascending = [str(number) for number in range(1, 8)]
-    for path, query, expected in (
+    lists: tuple[tuple[str, dict[str, str], list[str]], ...] = (
         (f"/api/conversations/{conversation}/messages", {}, ascending[::-1]),
         (f"/api/threads/{root}/tree", {}, ascending),
         (f"/api/threads/{root}/tree", {"direction": "forward"}, ascending),
         (f"/api/threads/{root}/tree", {"direction": "backward"}, ascending[::-1]),
-    ):
+    )
+    for (path, query, expected), limit in itertools.product(lists, (1, 3, 7, 8)):
         pages = await contents(ada, path, limit=limit, **query)
         assert [content for part in pages for content in part] == expected
         assert [len(part) for part in pages[:-1]] == [limit] * (len(pages) - 1)
