@@ -33,14 +33,6 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenedSession:
-    """A new session, and the ids of those that ended to make room for it."""
-
-    session_id: SessionId
-    ended: list[SessionId]
-
-
-@dataclass(frozen=True, slots=True)
 class FoundSession:
     """Who shows a token, and whether it still is good for anything."""
 
@@ -66,6 +58,13 @@ class SignedInUser:
     issued_at: datetime
     expires_at: datetime
     absolute_expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSession(SignedInUser):
+    """A new session with its user, and the ids of the sessions that ended to make room for it."""
+
+    ended: list[SessionId]
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,7 +205,7 @@ class SignIn:
             ip=caller.ip,
         )
         self._announce_end(opened.ended)
-        return await self._signed_in(user_id, opened.session_id, token)
+        return SignedIn(token, opened)
 
     async def _signed_in(self, user_id: UserId, session_id: SessionId, token: str) -> SignedIn:
         return SignedIn(token, await procedures.require_session(self._database, actor=user_id, session=session_id))

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from datetime import datetime
 
 import structlog
 
@@ -152,13 +153,20 @@ async def test_oldest_session_is_evicted(make_site: MakeSite) -> None:
     assert site.announcer.signals == [("session_revoked", first)]
 
 
-async def test_simultaneous_logins_respect_the_limit(make_site: MakeSite, database) -> None:
-    """Logins at the same instant count one after the other."""
-    site = make_site(session=SessionSettings(max_sessions=2))
+async def test_simultaneous_logins_respect_the_limit(make_site: MakeSite, database, owner) -> None:
+    """Logins at the same instant count one after the other; each is told its session, also one that the next has ended already."""
+    site = make_site(session=SessionSettings(max_sessions=5))
     await site.browser().post("/api/setup", ADMIN)
-    answers = await asyncio.gather(*(site.browser().log_in() for _ in range(6)))
-    assert {answer.status_code for answer in answers} == {200}
-    assert await count_active_sessions(database) == 2
+    answers = await asyncio.gather(*(site.browser().log_in() for _ in range(20)))
+    assert [answer.status_code for answer in answers] == [200] * 20
+    assert await count_active_sessions(database) == 5
+    rows = await owner.fetch("select id::text, issued_at, expires_at, absolute_expires_at from rustygpt.sessions")
+    stored = {row["id"]: tuple(row)[1:] for row in rows}
+    sessions = [answer.json()["session"] for answer in answers]
+    assert len({session["id"] for session in sessions}) == 20
+    for session in sessions:
+        times = tuple(datetime.fromisoformat(session[key]) for key in ("issued_at", "expires_at", "absolute_expires_at"))
+        assert times == stored[session["id"]]
 
 
 async def test_list_shows_own_live_sessions(site: Site, ada: Browser, owner) -> None:

@@ -8,18 +8,23 @@ $$;
 -- p_token_hash: SHA-256 of the token. p_known_hash: the password hash that was checked; null when no password was involved.
 -- p_idle_seconds, p_absolute_seconds: life without activity, and at most. p_max_sessions: live sessions a user may have.
 -- p_replaces: the session that this browser used until now, or null; it ends.
--- Returns the new session and those that ended: the replaced one and the oldest beyond p_max_sessions.
+-- Returns the new session with its user, as require_session does, and the sessions that ended: the replaced one and the oldest
+-- beyond p_max_sessions. In one call, because a sign-in that races this one may end the new session at once.
 -- Raises RG423 RGP.AUTH.DISABLED; RG401 RGP.AUTH.INVALID_CREDENTIALS when the password changed meanwhile.
 -- Locks the user, so that two sign-ins count one after the other. Forgets the user's sessions that ended 30 days ago.
+drop function if exists rustygpt_api.open_session(uuid, bytea, text, integer, integer, integer, uuid, text, text);  -- its columns changed
 create or replace function rustygpt_api.open_session(
   p_user uuid, p_token_hash bytea, p_known_hash text, p_idle_seconds integer, p_absolute_seconds integer,
   p_max_sessions integer, p_replaces uuid, p_user_agent text, p_ip text
-) returns table (session_id uuid, ended uuid[])
+) returns table (
+  user_id uuid, email text, display_name text, role text, status text, created_at timestamptz,
+  session_id uuid, issued_at timestamptz, expires_at timestamptz, absolute_expires_at timestamptz, ended uuid[]
+)
 language plpgsql security definer set search_path = rustygpt, pg_temp as $$
 declare
   v_user users;
   v_now timestamptz;
-  v_id uuid;
+  v_session sessions;
   v_ended uuid[];
 begin
   select u.* into v_user from users u where u.id = p_user for no key update;
@@ -47,8 +52,10 @@ begin
     p_user, p_token_hash, v_now, v_now, v_now + make_interval(secs => least(p_idle_seconds, p_absolute_seconds)),
     v_now + make_interval(secs => p_absolute_seconds), p_user_agent, p_ip
   )
-  returning sessions.id into v_id;
-  return query select v_id, v_ended;
+  returning sessions.* into v_session;
+  return query
+    select v_user.id, v_user.email, v_user.display_name, v_user.role, v_user.status, v_user.created_at,
+           v_session.id, v_session.issued_at, v_session.expires_at, v_session.absolute_expires_at, v_ended;
 end
 $$;
 
