@@ -1,4 +1,7 @@
-"""A real server process under a little load, and a real Prometheus that scrapes it with the configuration of deploy/."""
+"""A real server process under a little load, and a real Prometheus that scrapes it with the configuration of deploy/.
+
+Both live as long as the module that uses them: what befalls them is told by a test that has to do with it.
+"""
 
 import asyncio
 import threading
@@ -13,19 +16,25 @@ from tests.deploy.prometheus import Prometheus, wait_for
 from tests.server_process import ServerProcess
 
 TOKEN = "a-token-of-the-tests"
+ENVIRONMENT = {
+    "METRICS_TOKEN": TOKEN,
+    "RUSTYGPT__ASSISTANT__DEMO__TOKENS_PER_SECOND": "200",
+    "RUSTYGPT__ASSISTANT__SHUTDOWN_GRACE_SECONDS": "1",
+    "RUSTYGPT__SSE__DRAIN_SECONDS": "1",
+}
+STOP_SECONDS = 240.0
+"""A round of load and the server's end, each with deadlines of their own that are shorter together."""
 
 
 class LoadedServer:
-    """`rustygpt serve` and its load, in an event loop of their own, so that they last for the whole session of tests."""
+    """`rustygpt serve` and its load, in an event loop of their own, so that they last for many tests."""
 
     def __init__(self, data_dir: Path) -> None:
-        self._process = ServerProcess(
-            data_dir, environment={"METRICS_TOKEN": TOKEN, "RUSTYGPT__ASSISTANT__DEMO__TOKENS_PER_SECOND": "200"}
-        )
+        self._process = ServerProcess(data_dir, environment=ENVIRONMENT)
         self._load = Load(self._process.url)
         self._loop = asyncio.new_event_loop()
         self._ended = asyncio.Event()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),))
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),), daemon=True)
         self.error: BaseException | None = None
 
     @property
@@ -42,9 +51,10 @@ class LoadedServer:
     def stop(self) -> None:
         """End the load and the server. Raises what the load met."""
         self._loop.call_soon_threadsafe(self._ended.set)
-        self._thread.join(timeout=120)
-        self._loop.close()
+        self._thread.join(timeout=STOP_SECONDS)
         self._check()
+        assert not self._thread.is_alive(), f"the load did not end within {STOP_SECONDS:g} s"
+        self._loop.close()
 
     async def _run(self) -> None:
         try:
@@ -58,10 +68,10 @@ class LoadedServer:
 
     def _check(self) -> None:
         if self.error is not None:
-            raise AssertionError("the load failed") from self.error
+            raise AssertionError(f"the load failed: {self.error!r}") from self.error
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def loaded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The host:port of a server whose metrics move while the tests run."""
     server = LoadedServer(tmp_path_factory.mktemp("server") / "data")
@@ -72,7 +82,7 @@ def loaded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def scraper(loaded_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A Prometheus that has scraped the server several times and evaluated every rule."""
     with prometheus.running(tmp_path_factory.mktemp("prometheus"), loaded_server, TOKEN) as scraper:

@@ -10,6 +10,7 @@ from typing import Any
 
 from rustygpt.settings_sources import load_settings
 from tests.deploy.boards import DEPLOY, REPOSITORY
+from tests.deploy.prometheus import wait_for
 
 DOCKERFILE = DEPLOY / "Dockerfile"
 
@@ -130,7 +131,10 @@ def test_health_check_runs_and_tells_the_truth(loaded_server: str) -> None:
     _, _, text = last("HEALTHCHECK").partition(" CMD ")
     arguments = ast.literal_eval(text)
     assert arguments[0] == "python"
-    port = loaded_server.rpartition(":")[2]
-    for value, code in ((port, 0), ("1", 1)):
-        checked = subprocess.run([sys.executable, *arguments[1:]], env={"PORT": value}, capture_output=True, timeout=30)
-        assert checked.returncode == code
+
+    def code_with(port: str) -> int:
+        return subprocess.run([sys.executable, *arguments[1:]], env={"PORT": port}, capture_output=True, timeout=60).returncode
+
+    assert code_with("1") == 1
+    # As Docker does: the check itself allows the server two seconds, which a busy machine may once exceed.
+    wait_for("a healthy container", lambda: code_with(loaded_server.rpartition(":")[2]) == 0)

@@ -1,6 +1,7 @@
 """Every panel, alert and rule, judged by a real Prometheus that scrapes a real server."""
 
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -8,11 +9,12 @@ import pytest
 
 from rustygpt.observability.metrics import Metrics
 from tests.deploy.boards import PROMETHEUS, Expression, expressions, rules
-from tests.deploy.prometheus import Prometheus, require_program, write_configuration
+from tests.deploy.prometheus import Prometheus, require_program, wait_for, write_configuration
 from tests.deploy.promql import grouping_labels, selectors
 
 EXPRESSIONS = list(expressions())
 BY_SCRAPING = {"job", "instance"}
+SHOW_SECONDS = 30.0
 
 
 def known_labels() -> dict[str, set[str]]:
@@ -49,12 +51,13 @@ def test_expression_names_only_what_exists(expression: Expression) -> None:
 @pytest.mark.parametrize("expression", EXPRESSIONS, ids=lambda expression: expression.where)
 def test_expression_works_on_a_real_scrape(expression: Expression, scraper: Prometheus) -> None:
     """Prometheus takes the expression; each of its selectors finds series; a panel or a recording shows something."""
-    result = scraper.query(expression.text)
+    scraper.query(expression.text)
+    # Waits, because a scrape that a busy machine let fail leaves a second without samples.
     # Which statuses the server has answered with is chance, so a selector may find nothing because of `status` alone.
-    for selector in selectors(expression.text):
-        assert scraper.query(selector.query(without="status")), selector
+    for series in [selector.query(without="status") for selector in selectors(expression.text)]:
+        wait_for(series, partial(scraper.query, series), SHOW_SECONDS)
     if expression.shows and "status=~" not in expression.text:
-        assert result
+        wait_for(f"a line of {expression.where}", lambda: scraper.query(expression.text), SHOW_SECONDS)
 
 
 @pytest.mark.prometheus
@@ -70,8 +73,12 @@ def test_rules_evaluate_without_errors(scraper: Prometheus) -> None:
 def test_token_is_needed_and_sent(scraper: Prometheus, loaded_server: str) -> None:
     """The scrape of deploy/ brings the token of its file: the target is up although /metrics is closed to others."""
     assert httpx2.get(f"http://{loaded_server}/metrics").status_code == 401
-    [target] = scraper.get("targets")["data"]["activeTargets"]
-    assert (target["health"], target["lastError"], target["labels"]["job"]) == ("up", "", "rustygpt")
+
+    def targets() -> list[tuple[str, str, str]]:
+        found = scraper.get("targets")["data"]["activeTargets"]
+        return [(target["health"], target["lastError"], target["labels"]["job"]) for target in found]
+
+    wait_for("a target that is up", lambda: targets() == [("up", "", "rustygpt")], SHOW_SECONDS)
 
 
 @pytest.mark.prometheus
