@@ -12,7 +12,7 @@ begin
            coalesce(array_agg(m.seq order by m.seq desc), '{}'), cursor_now()
     from (
       select x.* from messages x
-      where x.conversation_id = p_conversation and (p_before is null or x.seq < p_before)
+      where x.conversation_id = p_conversation and x.seq < coalesce(p_before, 9223372036854775807)
       order by x.seq desc limit p_limit
     ) m;
 end
@@ -65,9 +65,16 @@ begin
            coalesce(array_agg(m.ordinal order by case when p_newest_first then -m.ordinal else m.ordinal end), '{}'),
            cursor_now()
     from (
-      select x.* from messages x
-      where x.root_id = p_root and (p_after is null or x.ordinal > p_after) and (p_before is null or x.ordinal < p_before)
-      order by case when p_newest_first then -x.ordinal else x.ordinal end limit p_limit
+      -- Only the branch that is asked for runs, and each can stop at its limit in the index; a long thread is never sorted.
+      (select x.* from messages x
+       where not p_newest_first and x.root_id = p_root
+         and x.ordinal > coalesce(p_after, 0) and x.ordinal < coalesce(p_before, 2147483647)
+       order by x.ordinal limit p_limit)
+      union all
+      (select x.* from messages x
+       where p_newest_first and x.root_id = p_root
+         and x.ordinal > coalesce(p_after, 0) and x.ordinal < coalesce(p_before, 2147483647)
+       order by x.ordinal desc limit p_limit)
     ) m;
 end
 $$;
