@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import asyncpg
@@ -23,11 +24,27 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 OPEN_SECONDS: Final = 10.0
+ALIVE_SECONDS: Final = 2.0
+"""A killed process's connection ends within milliseconds, on a very busy machine within a second."""
 RETRY_SECONDS: Final = 0.2
 
 
 class AnotherProcess(Exception):
     """Another process serves this database already."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseHolder:
+    """A connection to the database, by the process id of its backend, of a process that serves it."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Rival:
+    """The backends of what stands in the way; none when they have just gone."""
+
+    pids: frozenset[int]
 
 
 class SoleProcess(Caller):
@@ -45,11 +62,19 @@ class SoleProcess(Caller):
         return self._connection is not None and not self._connection.is_closed()
 
     async def open(self, *, deadline_seconds: float = OPEN_SECONDS) -> None:
-        """Take the lock. A predecessor that was just killed may hold it for a moment. Raises AnotherProcess, Unavailable."""
+        """Take the lock, waiting for a process that is just ending. Raises AnotherProcess, Unavailable.
+
+        A holder whose connection is there for ALIVE_SECONDS is alive, and not waited for any longer.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + deadline_seconds
-        while not await self._try():
-            if loop.time() > deadline:
+        seen: dict[int, float] = {}
+        while rival := await self._try():
+            now = loop.time()
+            if not seen:
+                log.info("database_is_held", holder_pids=sorted(rival.pids))
+            seen = {pid: seen.get(pid, now) for pid in rival.pids}
+            if now > deadline or any(now - since > ALIVE_SECONDS for since in seen.values()):
                 raise AnotherProcess(
                     "another RustyGPT process serves this database; stop it first, or give this one a database of its own"
                 )
@@ -75,13 +100,15 @@ class SoleProcess(Caller):
                     await asyncio.sleep(RETRY_SECONDS * 5)
             log.info("process_lock_regained")
 
-    async def _try(self) -> bool:
+    async def _try(self) -> _Rival | None:
+        """Take the lock; return who stands in the way, or None once it is held."""
         await self.close()
         self._lost.clear()
         if await self.value("hold_database", bool):
-            return True
+            return None
+        holders = await self.many("list_database_holders", DatabaseHolder)
         await self.close()
-        return False
+        return _Rival(frozenset(holder.pid for holder in holders))
 
     @override
     async def _fetch(self, statement: str, values: Sequence[object]) -> list[asyncpg.Record]:
