@@ -2,11 +2,12 @@
 
 Providers keep their order, and the order decides: configured ones, or else Ollama and the OpenAI-compatible server of the
 environment; then GGUF files; then the demo, which is the default only where nothing else has a model. Each is asked apart,
-with a deadline of its own, and one that fails takes nothing from the others. Lists go stale in seconds, so what appears later
-is found without a restart.
+with a deadline of its own, and one that fails takes nothing from the others, not even time: a reply waits only for the lists that
+decide who writes it. Lists go stale in seconds, so what appears later is found without a restart.
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from rustygpt.settings import AssistantSettings, ProviderSettings
 FRESH_SECONDS = 15.0
 RETRY_SECONDS = 3.0
 """After this long a provider that failed, or a model that nobody knew, is asked for again."""
+PATIENCE_RATIO = 10.0
+"""One that took long to fail is left alone for this many times as long: silence costs a tenth of the time at most."""
 LIST_SECONDS = 3.0
 DEFAULT_KEYS = "assistant.default_model (RUSTYGPT__ASSISTANT__DEFAULT_MODEL)"
 
@@ -61,14 +64,21 @@ class _Listing:
         self.models: tuple[ModelInfo, ...] = ()
         self.known: dict[str, None] = {}
         self.error: str | None = None
-        self.asked_at = float("-inf")
+        self._asked_at = float("-inf")
+        self._took_seconds = 0.0
+        self._asking = asyncio.Lock()
 
-    def is_stale(self, now: float, fresh_seconds: float) -> bool:
-        limit = RETRY_SECONDS if self.error else FRESH_SECONDS
-        return now - self.asked_at >= min(limit, fresh_seconds)
+    def is_stale(self, fresh_seconds: float) -> bool:
+        limit = max(RETRY_SECONDS, PATIENCE_RATIO * self._took_seconds) if self.error else FRESH_SECONDS
+        return time.monotonic() - self._asked_at >= min(limit, fresh_seconds)
 
-    async def refresh(self, now: float) -> None:
-        before = self.error
+    async def refresh(self, fresh_seconds: float) -> None:
+        async with self._asking:
+            if self.is_stale(fresh_seconds):
+                await self._ask()
+
+    async def _ask(self) -> None:
+        started, before = time.monotonic(), self.error
         try:
             async with asyncio.timeout(LIST_SECONDS):
                 self.models = await self.provider.models()
@@ -79,7 +89,8 @@ class _Listing:
         if self.error != before:
             log.info("provider_listed", provider=self.provider.name, models=len(self.models), reason=self.error)
         self.known |= dict.fromkeys(model.id for model in self.models)
-        self.asked_at = now
+        self._asked_at = time.monotonic()
+        self._took_seconds = self._asked_at - started
 
 
 class Catalogue:
@@ -89,7 +100,6 @@ class Catalogue:
         self.providers = tuple(providers)
         self._chosen = default_model
         self._listings = tuple(_Listing(provider) for provider in providers)
-        self._refreshing = asyncio.Lock()
 
     async def open(self) -> Detection:
         """Open the providers, ask each once, and log what was found. Never fails because one of them is away."""
@@ -121,7 +131,7 @@ class Catalogue:
 
         A model of a provider that is away is found all the same: its own error says more. Raises ProviderRejected.
         """
-        await self.refresh(FRESH_SECONDS)
+        await self.refresh(FRESH_SECONDS, self._deciding(model))
         wanted = model or self._default()
         if wanted is None:
             raise ProviderRejected("There is no model to answer. An administrator can connect one.")
@@ -141,16 +151,14 @@ class Catalogue:
         """Find the first `@assistant` or `@<model>` in *content*, among the models of the last list."""
         return find_mention(content, [name for listing in self._listings for name in listing.known])
 
-    async def refresh(self, fresh_seconds: float = 0.0) -> None:
-        """Ask the providers whose lists are older than *fresh_seconds*, all at once."""
-        clock = asyncio.get_running_loop().time
-        if not any(listing.is_stale(clock(), fresh_seconds) for listing in self._listings):
+    async def refresh(self, fresh_seconds: float = 0.0, listings: Sequence[_Listing] | None = None) -> None:
+        """Ask the providers whose lists are older than *fresh_seconds* (all of them, or those of *listings*), all at once."""
+        stale = [each for each in (self._listings if listings is None else listings) if each.is_stale(fresh_seconds)]
+        if not stale:
             return
-        async with self._refreshing:
-            stale = [listing for listing in self._listings if listing.is_stale(clock(), fresh_seconds)]
-            async with asyncio.TaskGroup() as tasks:
-                for listing in stale:
-                    tasks.create_task(listing.refresh(clock()))
+        async with asyncio.TaskGroup() as tasks:
+            for listing in stale:
+                tasks.create_task(listing.refresh(fresh_seconds))
 
     def detection(self) -> Detection:
         """Describe the last lists; asks nobody."""
@@ -165,6 +173,15 @@ class Catalogue:
             return self._chosen
         # A provider that is away for a moment keeps its place: nobody's conversation falls to the demo in silence.
         return next((model for listing in self._listings for model in listing.known if model in _offered(listing)), None)
+
+    def _deciding(self, model: str | None) -> Sequence[_Listing]:
+        """Return whose lists decide who answers: for a known model its provider's, for the default those up to its provider's."""
+        wanted = model or self._default()
+        found = self._find(wanted) if wanted else None
+        at = next((number for number, each in enumerate(self._listings) if found and each.provider is found[0]), None)
+        if at is None:
+            return self._listings
+        return self._listings[at : at + 1] if model or self._chosen else self._listings[: at + 1]
 
     def _find(self, wanted: str) -> tuple[Provider, str] | None:
         for key in (wanted, f"{wanted}:latest"):  # Ollama's default tag

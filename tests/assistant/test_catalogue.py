@@ -234,6 +234,35 @@ async def test_hanging_provider_does_not_hold_up_the_others(
         assert catalogue.detection().providers[1].error == "openai did not list its models in time."
 
 
+async def test_silent_provider_is_soon_left_alone(
+    hosted: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that stands before the default and never answers is waited for once, then not again for ten times as long."""
+    monkeypatch.setattr(module, "LIST_SECONDS", 0.5)
+    monkeypatch.setattr(module, "RETRY_SECONDS", 0.0)
+    hosted.answer("/v1/models", Answer(then="hang"))
+    async with opened(AssistantSettings(ollama_base_url="", openai_base_url=hosted.base_url), tmp_path) as catalogue:
+        for _ in range(20):
+            assert (await catalogue.resolve(None))[1] == "demo"
+    assert len(hosted.requests) == 1
+
+
+async def test_reply_waits_only_for_lists_that_decide(
+    ollama: ScriptedServer, hosted: ScriptedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who comes after the default, and everybody else when a known model is named, is not asked before a reply."""
+    monkeypatch.setattr(module, "FRESH_SECONDS", 0.0)
+    settings = AssistantSettings(ollama_base_url=ollama.base_url, openai_base_url=hosted.base_url)
+    async with opened(settings, tmp_path) as catalogue:
+        await catalogue.resolve(None)
+        assert (len(ollama.requests), len(hosted.requests)) == (2, 1)
+        await catalogue.resolve("org/gpt-x")
+        assert (len(ollama.requests), len(hosted.requests)) == (2, 2)
+        with pytest.raises(ProviderRejected, match="no model called"):
+            await catalogue.resolve("nobody's")
+        assert (len(ollama.requests), len(hosted.requests)) == (4, 4)
+
+
 async def test_lists_are_asked_for_seldom(ollama: ScriptedServer, tmp_path: Path) -> None:
     """Many questions in a short time, also at once, cost the upstream one request."""
     async with opened(AssistantSettings(ollama_base_url=ollama.base_url), tmp_path) as catalogue:
