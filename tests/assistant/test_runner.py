@@ -212,6 +212,34 @@ async def _forget_last_word(owner: asyncpg.Connection, reply: UUID) -> None:
         )
 
 
+async def test_shutdown_gives_grace_then_closes(
+    dsn: str, data_dir: Path, upstream: ScriptedOpenAI, owner: asyncpg.Connection
+) -> None:
+    """A reply that ends within the grace is complete; one that does not ends as interrupted with its text; a queued one waits for the next start."""
+    settings = scripted_settings(data_dir, upstream, max_concurrency=2, shutdown_grace_seconds=0.5)
+    async with serving(settings, dsn) as site:
+        ada = await Person(site.url).set_up("Ada")
+        conversation = await ada.make_conversation()
+        replies = [await ask(ada, conversation, f"Question {number}") for number in range(3)]
+        quick, slow = await upstream.next_call(), await upstream.next_call()
+        await slow.say("Once upon")
+        await until_status(ada, replies[1], "streaming")
+        await ada.close()
+        site.application.begin_drain()
+        await quick.answer("Yes.")
+    await slow.until_gone()
+    rows = await owner.fetch(
+        "select g.state, g.error_code, m.content from rustygpt.generations g join rustygpt.messages m on m.id = g.message_id order by m.seq"
+    )
+    assert [tuple(row) for row in rows] == [
+        ("done", None, "Yes."),
+        ("interrupted", "generation_interrupted", "Once upon"),
+        ("queued", None, ""),
+    ]
+    assert len(upstream.calls) == 2
+    assert await owner.fetchval("select count(*) from rustygpt.event_log where type = 'message.done'") == 2
+
+
 async def test_boot_closes_more_than_one_batch(
     dsn: str, data_dir: Path, upstream: ScriptedOpenAI, owner: asyncpg.Connection
 ) -> None:
