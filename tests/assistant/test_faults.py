@@ -4,10 +4,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from tests.assistant.exchange import ask, read, until_done
+from rustygpt.assistant import runner
+from tests.assistant.exchange import ask, read, until_done, until_status
 from tests.person import Person
 from tests.scripted_openai import Call, ScriptedOpenAI
 
@@ -218,3 +220,32 @@ async def test_reply_without_end_is_cut_at_its_limit(ada: Person, upstream: Scri
     message = await read(ada, reply)
     assert (message["status"], message["finish_reason"]) == ("complete", "length")
     assert 1_024 < len(message["content"]) <= 1_124
+
+
+DEFECT = """
+create function rustygpt.refuse_done() returns trigger language plpgsql as $$ begin raise exception 'a defect'; end $$;
+create trigger refuse_done before update on rustygpt.generations for each row when (new.state = 'done')
+execute function rustygpt.refuse_done();
+"""
+
+
+@pytest.fixture
+def busy_reaper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runner that looks for work and for orphans all the time; to be asked for before the site."""
+    monkeypatch.setattr(runner, "REAP_SECONDS", 0.0)
+    monkeypatch.setattr(runner, "POLL_SECONDS", 0.02)
+
+
+async def test_defect_costs_one_reply(
+    busy_reaper: None, ada: Person, upstream: ScriptedOpenAI, owner: asyncpg.Connection
+) -> None:
+    """A reply whose last word cannot be written is logged and closed by the reaper with its text; the runner goes on."""
+    await owner.execute(DEFECT)
+    upstream.script = lambda call: call.answer("Yes.")
+    conversation = await ada.make_conversation()
+    with capture_logs() as logs:
+        message = await until_status(ada, await ask(ada, conversation, "Hello?"), "interrupted")
+    assert (message["content"], message["error"]["code"]) == ("Yes.", "generation_interrupted")
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["generation_crashed"]
+    await owner.execute("drop trigger refuse_done on rustygpt.generations")
+    assert (await until_status(ada, await ask(ada, conversation, "And now?"), "complete"))["content"] == "Yes."
