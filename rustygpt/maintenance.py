@@ -8,7 +8,7 @@ import structlog
 from rustygpt.database.pool import Database
 from rustygpt.errors import DomainError
 from rustygpt.observability.metrics import Metrics
-from rustygpt.settings import PersistenceSettings
+from rustygpt.settings_streaming import PersistenceSettings
 from rustygpt.streaming.procedures import prune_events
 
 GAUGE_SECONDS: Final = 15.0

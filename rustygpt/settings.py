@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import platformdirs
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from rustygpt.settings_streaming import BusSettings, SseSettings
 from rustygpt.settings_table import HttpUrl, Seconds, Table
 
 PLACEHOLDERS = ("changeme", "change-me", "change_me", "placeholder", "insecure", "replace-me", "your-secret")
@@ -114,41 +115,6 @@ class DatabaseSettings(Table):
         if self.pool_min > self.pool_max:
             raise ValueError(f"pool_min ({self.pool_min}) must not exceed pool_max ({self.pool_max})")
         return self
-
-
-class BackpressureSettings(Table):
-    """`[sse.backpressure]`"""
-
-    drop_strategy: Literal["drop_tokens", "drop_tokens_and_system"] = "drop_tokens"
-    warn_queue_ratio: float = Field(0.75, gt=0, le=1)
-
-
-class PersistenceSettings(Table):
-    """`[sse.persistence]`"""
-
-    max_events_per_user: int = Field(10_000, ge=1, le=10_000_000)
-    retention_hours: float = Field(48.0, ge=24, le=72)
-    prune_batch_size: int = Field(1_000, ge=1, le=100_000)
-
-
-class SseSettings(Table):
-    """`[sse]`"""
-
-    heartbeat_seconds: float = Field(15.0, gt=0, le=50)
-    flush_ms: int = Field(25, ge=0, le=250)
-    ring_events: int = Field(1_024, ge=1, le=1_000_000)
-    ring_bytes: int = Field(1_048_576, ge=1_024, le=1_073_741_824)
-    outbox_bytes: int = Field(262_144, ge=1_024, le=67_108_864)
-    persist_deadline_seconds: Seconds = 30.0
-    send_timeout_seconds: Seconds = 30.0
-    max_lifetime_seconds: Seconds = 600.0
-    max_streams_per_user: int = Field(16, ge=1, le=10_000)
-    session_poll_seconds: Seconds = 30.0
-    heal_seconds: Seconds = 2.0
-    drain_seconds: float = Field(10.0, ge=0, le=300)
-    channel_capacity: int = Field(128, ge=1, le=100_000)
-    persistence: PersistenceSettings = PersistenceSettings()
-    backpressure: BackpressureSettings = BackpressureSettings()
 
 
 class DemoSettings(Table):
@@ -262,6 +228,7 @@ class Settings(Table):
     auth: AuthSettings = AuthSettings()
     database: DatabaseSettings = DatabaseSettings()
     sse: SseSettings = SseSettings()
+    bus: BusSettings = BusSettings()
     assistant: AssistantSettings = AssistantSettings()
     logging: LoggingSettings = LoggingSettings()
     metrics: MetricsSettings = MetricsSettings()

@@ -36,6 +36,7 @@ logging.getLogger("pydantic_settings").setLevel(logging.INFO)
 
 WELL_KNOWN: Mapping[str, tuple[str, ...]] = {
     "DATABASE_URL": ("database", "url"),
+    "REDIS_URL": ("bus", "url"),
     "HOST": ("server", "host"),
     "PORT": ("server", "port"),
     "PUBLIC_URL": ("server", "public_url"),

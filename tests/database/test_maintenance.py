@@ -8,7 +8,7 @@ import asyncpg
 from rustygpt.database.pool import Database
 from rustygpt.maintenance import Maintenance
 from rustygpt.observability.metrics import Metrics
-from rustygpt.settings import PersistenceSettings
+from rustygpt.settings_streaming import PersistenceSettings
 from tests.person import Person
 
 
@@ -17,7 +17,7 @@ async def _run_until(maintenance: Maintenance, condition: Any) -> None:
     task = asyncio.ensure_future(maintenance.run())
     try:
         async with asyncio.timeout(20):
-            while not await condition():
+            while not await condition():  # noqa: ASYNC110 - the loop has no event to wait for
                 await asyncio.sleep(0)
     finally:
         task.cancel()
@@ -29,7 +29,7 @@ async def test_old_keys_and_ended_sessions_go(
     """Idempotency keys older than a week and sessions that ended a month ago are deleted; the others stay."""
     await ada.make_conversation()
     for key in ("old", "new"):
-        assert (await ada.post("/api/conversations", {}, headers={"Idempotency-Key": key})).status_code == 201
+        assert (await ada.post("/api/conversations", {"title": ""}, headers={"Idempotency-Key": key})).status_code == 201
     await owner.execute("update rustygpt.idempotency_keys set created_at = now() - interval '8 days' where key = 'old'")
     await owner.execute(
         """insert into rustygpt.sessions (user_id, token_hash, issued_at, last_seen_at, expires_at, absolute_expires_at)

@@ -62,6 +62,7 @@ def test_every_well_known_name_reaches_its_setting(file: Path, name: str) -> Non
     """Each name in the table sets the key beside it, and that key exists."""
     text = {
         "DATABASE_URL": "postgres://h/d",
+        "REDIS_URL": "redis://h",
         "PORT": "5009",
         "PUBLIC_URL": "https://chat.example.org/",
         "TRUSTED_PROXIES": "10.0.0.0/8, ::1",
@@ -112,7 +113,7 @@ def test_every_setting_has_a_prefixed_name(key: str, field: FieldInfo, shape) ->
     name = shape("RUSTYGPT__" + key.replace(".", "__"))
     partners = {"admin_email": "RUSTYGPT_ADMIN_PASSWORD", "admin_password": "RUSTYGPT_ADMIN_EMAIL"}
     partner = {partners[key]: "partner-of-it"} if key in partners else {}
-    special = {"secret_key": "k" * 32, "database.url": "postgres://h/d", "assistant.lease_seconds": "20"}
+    special = {"secret_key": "k" * 32, "database.url": "postgres://h/d", "bus.url": "redis://h", "assistant.lease_seconds": "20"}
     text = special.get(key) or some_value(field)
     loaded = load_settings_with_origins(config_file=Path("/dev/null"), environ={name: text, **partner})
     value: object = loaded.settings

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rustygpt.database.pool import Database
 from rustygpt.observability.metrics import Metrics
-from rustygpt.settings import SseSettings
+from rustygpt.settings_streaming import SseSettings
 from rustygpt.streaming.log import EventLog
 from rustygpt.streaming.outbox import CHUNK_CHARACTERS, Outbox
 
