@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 POLL_SECONDS: Final = 2.0
-REAP_SECONDS: Final = 5.0
+MAX_REAP_SECONDS: Final = 5.0
 REAP_LIMIT: Final = 100
 
 
@@ -37,15 +37,20 @@ class Runner:
         self._owner = str(new_uuid())
         self._running: dict[UUID, Generation] = {}
         self._wake = asyncio.Event()
+        self._beat = asyncio.Event()
+        self._reap_seconds = min(MAX_REAP_SECONDS, bench.settings.lease_seconds / 3)
         self._is_draining = False
         self._idle = asyncio.Event()
         self._idle.set()
         self.is_working = False
 
     def on_signal(self, kind: SignalKind, key: str) -> None:
-        """Hear of new work, and of a stop that somebody asked for."""
+        """Hear of new work, and of a stop that somebody asked for; look for both when some may have been missed."""
         if kind == "generation_queued":
             self._wake.set()
+        elif kind == "look":
+            self._wake.set()
+            self._beat.set()
         elif kind == "cancel":
             for message_id, generation in self._running.items():
                 if str(message_id) == key:
@@ -70,17 +75,17 @@ class Runner:
                     if self.is_working:
                         log.warning("runner_paused", code=error.code)
                     self.is_working = False
-                await self._wait()
+                    await _set_within(self._wake, POLL_SECONDS)
 
     async def _reap_and_claim(self, group: asyncio.TaskGroup) -> None:
         await self.reap()
-        next_reap_at = time.monotonic() + REAP_SECONDS
+        next_reap_at = time.monotonic() + self._reap_seconds
         while True:
             while not self._is_draining and len(self._running) < self._bench.settings.max_concurrency:
                 if not await self._claim(group):
                     break
             self.is_working = True
-            await self._wait()
+            await _set_within(self._wake, min(POLL_SECONDS, next_reap_at - time.monotonic()))
             if time.monotonic() >= next_reap_at:
                 return
 
@@ -131,7 +136,7 @@ class Runner:
         """Renew leases in the quiet phases, when no delta does, and learn of stops whose signal was lost."""
         settings = self._bench.settings
         while True:
-            await asyncio.sleep(settings.lease_heartbeat_seconds)
+            await _set_within(self._beat, settings.lease_heartbeat_seconds)
             claims = [generation.claim for generation in self._running.values()]
             if not claims:
                 continue
@@ -152,10 +157,12 @@ class Runner:
                 elif generation is not None and lease.is_cancelled:
                     generation.cancel()
 
-    async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(POLL_SECONDS):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
-        self._wake.clear()
+
+async def _set_within(event: asyncio.Event, seconds: float) -> None:
+    """Wait until *event* is set, but not longer than *seconds*; clear it."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass
+    event.clear()

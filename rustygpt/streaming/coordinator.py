@@ -1,7 +1,7 @@
 """The coordinator turns the log into streams, one per process.
 
-`head`: every position up to it has been put into the rings of this process, in order, each once. The committer's own batches extend
-the rings directly where they continue `head`; everything else is read from the log, once for all conversations. Work per event is
+`head`: every position up to it has been put into the rings of this process, in order, each once. Batches of a committer (ours, or
+another's by the bus) extend the rings directly where they continue `head`; everything else is read from the log, once for all conversations. Work per event is
 proportional to the subscribers who get it.
 """
 
@@ -27,7 +27,8 @@ from rustygpt.streaming.procedures import Head, read_conversation_events, read_e
 from rustygpt.streaming.ring import Ring
 
 if TYPE_CHECKING:
-    from rustygpt.settings import SseSettings
+    from rustygpt.settings_streaming import SseSettings
+    from rustygpt.signals import SignalKind
     from rustygpt.streaming.subscriber import Subscriber
 
 log = structlog.get_logger(__name__)
@@ -55,6 +56,7 @@ class Coordinator:
         self._followers: dict[UUID, set[Subscriber]] = {}
         self._by_user: dict[UUID, set[Subscriber]] = {}
         self._wanted = 0
+        self._next_look_at = 0.0
         self._wake = asyncio.Event()
         self._pages: dict[tuple[UUID, int], asyncio.Future[tuple[list[Frame], int, bool]]] = {}
 
@@ -111,7 +113,7 @@ class Coordinator:
     # --- what comes in -----------------------------------------------------------------------------------------------------
 
     def publish(self, events: Sequence[LoggedEvent]) -> None:
-        """Take committed events of this process, in position order. What does not continue `head` is read from the log instead."""
+        """Take committed events, in position order, of whichever process. What does not continue `head` is read from the log."""
         for event in events:
             if event.position == self.head + 1:
                 self._ingest(event)
@@ -125,23 +127,30 @@ class Coordinator:
         if self._wanted > self.head:
             self._wake.set()
 
+    def on_signal(self, kind: SignalKind, key: str) -> None:
+        """Hear that something may have been missed."""
+        if kind == "look":
+            self._next_look_at = 0.0
+            self._wake.set()
+
     async def run(self) -> None:
         """Follow the log until cancelled. Every sse.heal_seconds the log's end is asked for: a lost wake-up costs no more."""
         failures = 0
-        next_look_at = 0.0
         self.is_tailing = True
         while True:
             try:
-                if time.monotonic() >= next_look_at:
-                    self._compare(await stream_head(self.database))
-                    next_look_at = time.monotonic() + self.settings.heal_seconds
+                if time.monotonic() >= self._next_look_at:
+                    self._next_look_at = time.monotonic() + self.settings.heal_seconds
+                    known = self.head  # while the answer is under way this process may publish beyond it
+                    self._compare(await stream_head(self.database), known)
                 await self._catch_up()
                 failures = 0
                 self.is_tailing = True
-                await self._wait_for_wake(next_look_at - time.monotonic())
+                await self._wait_for_wake(self._next_look_at - time.monotonic())
             except DomainError as error:
                 failures += 1
                 self.is_tailing = False
+                self._next_look_at = 0.0
                 if failures == 1:
                     log.warning("log_unreadable", code=error.code)
                 await asyncio.sleep(min(0.1 * failures, 1.0))
@@ -206,8 +215,8 @@ class Coordinator:
             pass
         self._wake.clear()
 
-    def _compare(self, head: Head) -> None:
-        if head.epoch == self.epoch and head.position >= self.head:
+    def _compare(self, head: Head, known: int) -> None:
+        if head.epoch == self.epoch and head.position >= known:
             self.wake(Position(head.position))
             return
         # History is another one (a backup was restored under the server): what clients have may be wrong, and they must hear it.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -23,7 +24,7 @@ from rustygpt.streaming.outbox import Outbox
 from rustygpt.streaming.procedures import AppendedDelta, append_deltas
 
 if TYPE_CHECKING:
-    from rustygpt.settings import SseSettings
+    from rustygpt.settings_streaming import SseSettings
 
 log = structlog.get_logger(__name__)
 
@@ -148,7 +149,8 @@ class EventLog:
             reply.outbox.settle(is_cancelled=bool(row.is_cancelled))
             committed.append(_event(reply, idx, content, row.position, row.prev, row))
         if committed:
-            self._publish(committed)
+            # A chunk that had been stored before keeps its old place, whatever its place in this batch.
+            self._publish(sorted(committed, key=attrgetter("position")))
 
     async def _on_failure(self, error: DomainError) -> None:
         """Keep everything for the next attempt; past the deadline close every outbox, which ends its generation as an error."""

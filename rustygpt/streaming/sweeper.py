@@ -37,6 +37,7 @@ class Sweeper:
         self._settings = coordinator.settings
         self._connections: set[Connection] = set()
         self._drain_from: float | None = None
+        self._next_poll_at = 0.0
 
     @property
     def is_draining(self) -> bool:
@@ -58,9 +59,16 @@ class Sweeper:
             for connection in self._connections:
                 connection.drain_at = self._drain_from + drain_delay_seconds(self._settings.drain_seconds)
 
+    def end_all(self) -> None:
+        """End every stream now: nothing will come any more, and the server waits for them."""
+        for connection in self._connections:
+            connection.subscriber.end("drain")
+
     def on_signal(self, kind: SignalKind, key: str) -> None:
-        """End the streams of a revoked session at once."""
-        if kind == "session_revoked":
+        """End the streams of a revoked session at once; ask for all of them, a moment later, when some may have been missed."""
+        if kind == "look":
+            self._next_poll_at = 0.0
+        elif kind == "session_revoked":
             for connection in self._connections:
                 if str(connection.subscriber.session_id) == key:
                     connection.subscriber.end("session_expired")
@@ -70,7 +78,6 @@ class Sweeper:
         settings = self._settings
         tick = min(1.0, settings.heartbeat_seconds / 2, settings.session_poll_seconds / 2, settings.send_timeout_seconds / 4)
         next_beat_at = time.monotonic() + settings.heartbeat_seconds
-        next_poll_at = time.monotonic() + settings.session_poll_seconds
         while True:
             await asyncio.sleep(min(tick, 0.1) if self.is_draining else tick)
             now = time.monotonic()
@@ -80,8 +87,8 @@ class Sweeper:
             for connection in list(self._connections):
                 self._look_at(connection, now, is_beat=is_beat)
             self._count([connection.subscriber.look_at_lag() for connection in self._connections])
-            if now >= next_poll_at:
-                next_poll_at = now + settings.session_poll_seconds
+            if now >= self._next_poll_at:
+                self._next_poll_at = now + settings.session_poll_seconds
                 await self._poll_sessions()
 
     def _look_at(self, connection: Connection, now: float, *, is_beat: bool) -> None:
