@@ -24,13 +24,14 @@ from rustygpt.auth.sign_in import SignIn
 from rustygpt.conversations.members import MemberRoutes
 from rustygpt.conversations.routes import ConversationRoutes
 from rustygpt.database.pool import Database
+from rustygpt.database.process_lock import ProcessLock
 from rustygpt.database.readiness import missing_scripts
 from rustygpt.database.scripts import read_scripts
-from rustygpt.database.sole_process import SoleProcess
 from rustygpt.http.client_address import ClientAddressMiddleware
 from rustygpt.http.cursors import PageCursors
 from rustygpt.http.middleware import RequestContextMiddleware, SecurityHeadersMiddleware
 from rustygpt.http.problem import exception_handlers
+from rustygpt.http.routing import merge_methods
 from rustygpt.ids import SessionId
 from rustygpt.lifespan import Parts, running
 from rustygpt.maintenance import Maintenance
@@ -39,7 +40,9 @@ from rustygpt.messages.threads import ThreadRoutes
 from rustygpt.observability.health import HealthRoutes, ReadinessCheck
 from rustygpt.observability.metrics import Metrics
 from rustygpt.secret_key import load_secret_key
+from rustygpt.streaming.bus.base import Bus
 from rustygpt.streaming.bus.inprocess import InProcessBus
+from rustygpt.streaming.bus.postgres import PostgresBus
 from rustygpt.streaming.coordinator import Coordinator
 from rustygpt.streaming.log import EventLog
 from rustygpt.streaming.routes import StreamRoutes
@@ -71,8 +74,7 @@ class Application:
 
 def create_app(settings: Settings, dsn: str) -> Application:
     """Build the application for a database; nothing is opened before its lifespan starts."""
-    bus = InProcessBus()
-    parts = _build_parts(settings, dsn, bus)
+    parts = _build_parts(settings, dsn)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -80,7 +82,7 @@ def create_app(settings: Settings, dsn: str) -> Application:
             yield
 
     starlette = Starlette(
-        routes=_routes(parts, bus),
+        routes=merge_methods(_routes(parts)),
         middleware=[
             Middleware(SecurityHeadersMiddleware, hsts_max_age_seconds=settings.security.hsts.max_age_seconds),
             Middleware(ClientAddressMiddleware, trusted_proxies=settings.server.trusted_proxies),
@@ -95,17 +97,17 @@ def create_app(settings: Settings, dsn: str) -> Application:
         exception_handlers=exception_handlers(),
         lifespan=lifespan,
     )
+    starlette.router.redirect_slashes = False  # its redirects repeat the Host header; an address has one spelling
     return Application(starlette, parts)
 
 
-def _build_parts(settings: Settings, dsn: str, bus: InProcessBus) -> Parts:
+def _build_parts(settings: Settings, dsn: str) -> Parts:
     metrics = Metrics()
     database = Database(dsn, settings.database)
     catalogue = build_catalogue(settings.assistant, settings.data_dir)
     coordinator = Coordinator(database, settings.sse, metrics)
-    event_log = EventLog(
-        database, settings.sse, metrics, lease_seconds=settings.assistant.lease_seconds, publish=coordinator.publish
-    )
+    bus = _build_bus(settings, dsn, database, coordinator)
+    event_log = EventLog(database, settings.sse, metrics, lease_seconds=settings.assistant.lease_seconds, publish=bus.publish)
     bench = Workbench(database, catalogue, event_log, bus, metrics, settings.assistant)
 
     async def find_ended(sessions: Collection[UUID]) -> list[UUID]:
@@ -116,32 +118,48 @@ def _build_parts(settings: Settings, dsn: str, bus: InProcessBus) -> Parts:
         dsn=dsn,
         metrics=metrics,
         database=database,
-        sole_process=SoleProcess(dsn, settings.database),
+        process_lock=ProcessLock(dsn, settings.database, bus=settings.bus.kind),
+        bus=bus,
         passwords=Passwords(settings.auth),
         catalogue=catalogue,
         coordinator=coordinator,
         sweeper=Sweeper(coordinator, find_ended),
         event_log=event_log,
-        runner=Runner(bench, is_alone=True),
+        runner=Runner(bench, is_alone=settings.bus.kind == "inprocess"),
         maintenance=Maintenance(database, settings.sse.persistence, metrics),
     )
-    bus.listen(on_wake=coordinator.wake, on_signal=parts.sweeper.on_signal)
+    bus.listen(on_wake=coordinator.wake, on_events=coordinator.publish, on_signal=coordinator.on_signal)
+    bus.listen(on_signal=parts.sweeper.on_signal)
     bus.listen(on_signal=parts.runner.on_signal)
     return parts
 
 
-def _routes(parts: Parts, bus: InProcessBus) -> list[BaseRoute]:
-    settings, database, metrics = parts.settings, parts.database, parts.metrics
+def _build_bus(settings: Settings, dsn: str, database: Database, coordinator: Coordinator) -> Bus:
+    metrics = coordinator.metrics
+    match settings.bus.kind:
+        case "inprocess":
+            return InProcessBus()
+        case "postgres":
+            return PostgresBus(dsn, settings.database, database, metrics, lambda: coordinator.epoch)
+        case "redis":
+            from rustygpt.streaming.bus.redis import RedisBus  # 0.15 s, which those without Redis need not wait
+
+            return RedisBus(settings.bus.url, database, metrics, lambda: coordinator.epoch)
+
+
+def _routes(parts: Parts) -> list[BaseRoute]:
+    settings, database, metrics, bus = parts.settings, parts.database, parts.metrics, parts.bus
     cursors = PageCursors(load_secret_key(settings.secret_key.get_secret_value(), settings.data_dir))
     max_bytes = settings.server.max_body_bytes
     sign_in = SignIn(database, parts.passwords, settings.auth, settings.session, bus, metrics)
+    find_mention = _mention_finder(parts.catalogue)
     cookies = SessionCookies(settings.security.cookie, settings.server.public_url)
     return [
         *HealthRoutes(_readiness(parts), metrics, settings.metrics.token).routes,
         *AuthRoutes(database, sign_in, cookies, cursors, settings.auth, max_body_bytes=max_bytes).routes,
-        *ConversationRoutes(database, bus, cursors, max_bytes).routes,
+        *ConversationRoutes(database, bus, cursors, parts.catalogue.require_model, max_bytes).routes,
         *MemberRoutes(database, bus, cursors, max_bytes).routes,
-        *MessageRoutes(database, bus, cursors, _mention_finder(parts.catalogue), max_bytes).routes,
+        *MessageRoutes(database, bus, cursors, find_mention, parts.catalogue.require_model, max_bytes).routes,
         *ThreadRoutes(database, bus, cursors, max_bytes).routes,
         *AssistantRoutes(database, bus, parts.catalogue, metrics).routes,
         *StreamRoutes(database, parts.coordinator, parts.sweeper).routes,
@@ -172,9 +190,13 @@ def _readiness(parts: Parts) -> dict[str, ReadinessCheck]:
         return None if parts.runner.is_working else "runner: does not claim generations"
 
     async def process_lock() -> str | None:
-        return None if parts.sole_process.is_held else "process_lock: not held"
+        return None if parts.process_lock.is_held else "process_lock: not held"
+
+    async def bus() -> str | None:
+        return None if parts.bus.is_connected else "bus: not connected"
 
     async def drain() -> str | None:
         return "drain: the process is ending" if parts.sweeper.is_draining else None
 
-    return {"schema": schema, "coordinator": coordinator, "runner": runner, "process_lock": process_lock, "drain": drain}
+    checks: list[ReadinessCheck] = [schema, coordinator, runner, process_lock, bus, drain]
+    return {check.__name__: check for check in checks}

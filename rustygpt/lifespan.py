@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from rustygpt.assistant.runner import Runner
     from rustygpt.auth.passwords import Passwords
     from rustygpt.database.pool import Database
-    from rustygpt.database.sole_process import SoleProcess
+    from rustygpt.database.process_lock import ProcessLock
     from rustygpt.maintenance import Maintenance
     from rustygpt.observability.metrics import Metrics
     from rustygpt.settings import Settings
+    from rustygpt.streaming.bus.base import Bus
     from rustygpt.streaming.coordinator import Coordinator
     from rustygpt.streaming.log import EventLog
     from rustygpt.streaming.sweeper import Sweeper
@@ -38,7 +39,8 @@ class Parts:
     dsn: str
     metrics: Metrics
     database: Database
-    sole_process: SoleProcess
+    process_lock: ProcessLock
+    bus: Bus
     passwords: Passwords
     catalogue: Catalogue
     coordinator: Coordinator
@@ -61,7 +63,8 @@ async def running(parts: Parts) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         await _open(parts, stack)
         loops: list[Callable[[], Coroutine[Any, Any, None]]] = [
-            parts.sole_process.watch,
+            parts.process_lock.watch,
+            parts.bus.run,
             parts.coordinator.run,
             parts.sweeper.run,
             parts.event_log.run,
@@ -74,6 +77,7 @@ async def running(parts: Parts) -> AsyncIterator[None]:
                 yield
             finally:
                 parts.begin_drain()
+                parts.sweeper.end_all()  # after a drain there are none; after a crash the server would wait for them
                 await _end_generations(parts, runner)
                 for task in tasks:
                     task.cancel()
@@ -87,10 +91,11 @@ async def _open(parts: Parts, stack: AsyncExitStack) -> None:
     parts.metrics.db_bootstrap_duration_seconds.observe(report.seconds)
     log.info("database_ready", applied=len(report.applied), epoch=report.epoch, seconds=round(report.seconds, 3))
 
-    stack.push_async_callback(parts.sole_process.close)
-    await parts.sole_process.open()
+    stack.push_async_callback(parts.process_lock.close)
+    await parts.process_lock.open()
     stack.push_async_callback(parts.database.close)
     await parts.database.open()
+    stack.push_async_callback(parts.bus.close)
     parts.passwords.open()
     stack.callback(parts.passwords.close)
     await ensure_first_administrator(parts.database, parts.passwords, parts.settings)

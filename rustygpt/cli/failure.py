@@ -66,7 +66,7 @@ def _explain(error: BaseException) -> tuple[str, str, ExitCode]:
 
     from rustygpt.database.embedded import EmbeddedPostgresError
     from rustygpt.database.migrate import SchemaError
-    from rustygpt.database.sole_process import AnotherProcess
+    from rustygpt.database.process_lock import AnotherProcess
     from rustygpt.errors import DomainError, Unavailable
     from rustygpt.secret_key import SecretKeyError
     from rustygpt.settings import SettingsError

@@ -37,7 +37,7 @@ class Database(Caller):
             command_timeout=settings.statement_timeout_seconds + 5,
             statement_cache_size=settings.statement_cache_size,
             server_settings=server_settings(settings),
-            init=self._prepare,
+            init=_prepare,
             reset=_keep_as_is,
         )
 
@@ -66,12 +66,13 @@ class Database(Caller):
         async with self._pool.acquire(timeout=self._settings.connect_timeout_seconds) as connection:
             return await connection.fetch(statement, *values)
 
-    async def _prepare(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
-        await register_codecs(connection)
-        try:
-            await connection.execute("set role rustygpt_app")
-        except (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidParameterValueError, asyncpg.UndefinedObjectError):
-            log.warning("database_role_not_confined", remedy="create role rustygpt_app and grant it to the login role")
+
+async def confine(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    """Let a connection do no more than call procedures and listen; where the role is missing, say so and go on."""
+    try:
+        await connection.execute("set role rustygpt_app")
+    except (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidParameterValueError, asyncpg.UndefinedObjectError):
+        log.warning("database_role_not_confined", remedy="create role rustygpt_app and grant it to the login role")
 
 
 def server_settings(settings: DatabaseSettings) -> dict[str, str]:
@@ -90,6 +91,11 @@ async def register_codecs(connection: asyncpg.Connection[asyncpg.Record]) -> Non
 
 def _encode_json(value: Any) -> str:
     return orjson.dumps(value).decode()
+
+
+async def _prepare(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    await register_codecs(connection)
+    await confine(connection)
 
 
 async def _keep_as_is(connection: asyncpg.Connection[asyncpg.Record]) -> None:

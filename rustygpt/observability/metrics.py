@@ -96,6 +96,7 @@ class Metrics:
         self._declare_http()
         self._declare_streams()
         self._declare_slow_readers()
+        self._declare_bus()
         self._declare_auth()
         self._declare_generations()
         self._declare_database()
@@ -210,6 +211,11 @@ class Metrics:
         self.sse_queue_occupancy_ratio = self._gauge(
             "sse_queue_occupancy_ratio",
             "The slowest stream's unsent events over sse.channel_capacity; 1 is where merging begins.",
+        )
+
+    def _declare_bus(self) -> None:
+        self.bus_reconnects_total = self._counter(
+            "bus_reconnects_total", "Times that the connection to the other processes was lost and made again."
         )
 
     def _declare_auth(self) -> None:

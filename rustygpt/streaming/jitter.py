@@ -9,6 +9,7 @@ from typing import Final
 RECONNECT_MS: Final = (1_000, 3_000)
 OVERLOAD_RECONNECT_MS: Final = (5_000, 15_000)
 LIFETIME_SPREAD: Final = (0.8, 1.2)
+BUS_RETRY_SECONDS: Final = (0.1, 2.0)
 
 _random = random.Random()  # noqa: S311
 
@@ -31,3 +32,9 @@ def lifetime_seconds(seconds: float) -> float:
 def drain_delay_seconds(seconds: float) -> float:
     """Return when within a drain of *seconds* a stream ends."""
     return _random.uniform(0, seconds)
+
+
+def bus_retry_seconds(failures: int) -> float:
+    """Return when to connect to the bus again after so many failures in a row, at most 2 s."""
+    least, most = BUS_RETRY_SECONDS
+    return min(least * 2.0 ** min(failures, 10), most) * _random.uniform(0.5, 1)

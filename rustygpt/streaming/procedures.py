@@ -128,3 +128,13 @@ async def append_deltas(
         contents=contents,
         lease_seconds=lease_seconds,
     )
+
+
+async def notify_bus(database: Caller, *, payload: str) -> None:
+    """Tell every process that listens. *payload* has less than 8000 bytes."""
+    await database.void("notify_bus", payload=payload)
+
+
+async def bus_channel(database: Caller) -> str:
+    """Return the name under which the processes of this database meet elsewhere."""
+    return await database.value("bus_channel", str)

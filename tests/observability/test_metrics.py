@@ -36,6 +36,7 @@ CONTRACT = [
     "db_liveness_checks_total{result}",
     "db_readiness_checks_total{result}",
     "db_pool_connections{state}",
+    "bus_reconnects_total",
     "health_checks_total{probe,result}",
 ]
 

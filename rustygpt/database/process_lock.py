@@ -1,6 +1,7 @@
-"""The lock that keeps a second process off a database while the bus lives inside one process.
+"""The lock by which processes on one database know that they can hear each other: all have the same bus.
 
-Held by a connection of its own for as long as the process lives; a crash frees it at once.
+A bus that lives inside one process bears no second one. Held by a connection of its own for as long as the process lives; a crash
+frees it at once.
 """
 
 from __future__ import annotations
@@ -30,7 +31,16 @@ RETRY_SECONDS: Final = 0.2
 
 
 class AnotherProcess(Exception):
-    """Another process serves this database already."""
+    """A process that this one could not hear serves the database already."""
+
+    def __init__(self, bus: str, other: str) -> None:
+        what = f'another RustyGPT process, with bus.kind = "{other}", serves this database'
+        remedy = "stop it first, or give this one a database of its own"
+        if bus == other:
+            remedy += '; several on one database need bus.kind = "postgres" or "redis"'
+        else:
+            remedy += f'; this one has bus.kind = "{bus}", and all on one database need the same'
+        super().__init__(f"{what}; {remedy}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +52,22 @@ class DatabaseHolder:
 
 @dataclass(frozen=True, slots=True)
 class _Rival:
-    """The backends of what stands in the way; none when they have just gone."""
+    """The bus of what stands in the way, and the backends of all holders; none when they have just gone."""
 
+    bus: str
     pids: frozenset[int]
 
 
-class SoleProcess(Caller):
-    """Holds the lock. `open` before anything else touches the log; `watch` takes it again when the connection was lost."""
+class ProcessLock(Caller):
+    """Holds the lock. `open` before anything else touches the log; `watch` takes it again when the connection was lost.
 
-    def __init__(self, dsn: str, settings: DatabaseSettings) -> None:
+    *bus* is `bus.kind`.
+    """
+
+    def __init__(self, dsn: str, settings: DatabaseSettings, *, bus: str) -> None:
         self._dsn = dsn
         self._settings = settings
+        self._bus = bus
         self._connection: asyncpg.Connection[asyncpg.Record] | None = None
         self._lost = asyncio.Event()
 
@@ -75,9 +90,7 @@ class SoleProcess(Caller):
                 log.info("database_is_held", holder_pids=sorted(rival.pids))
             seen = {pid: seen.get(pid, now) for pid in rival.pids}
             if now > deadline or any(now - since > ALIVE_SECONDS for since in seen.values()):
-                raise AnotherProcess(
-                    "another RustyGPT process serves this database; stop it first, or give this one a database of its own"
-                )
+                raise AnotherProcess(self._bus, rival.bus)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def close(self) -> None:
@@ -104,11 +117,11 @@ class SoleProcess(Caller):
         """Take the lock; return who stands in the way, or None once it is held."""
         await self.close()
         self._lost.clear()
-        if await self.value("hold_database", bool):
+        if not (bus := await self.value("hold_database", str, bus=self._bus)):
             return None
         holders = await self.many("list_database_holders", DatabaseHolder)
         await self.close()
-        return _Rival(frozenset(holder.pid for holder in holders))
+        return _Rival(bus, frozenset(holder.pid for holder in holders))
 
     @override
     async def _fetch(self, statement: str, values: Sequence[object]) -> list[asyncpg.Record]:
