@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -191,17 +192,24 @@ async def test_nul_in_a_reply_is_shown_as_a_replacement(ada: Person, upstream: S
     assert (await read(ada, reply))["content"] == "a\ufffdb"
 
 
-async def test_model_that_nobody_has_is_an_error_that_says_so(ada: Person, upstream: ScriptedOpenAI) -> None:
-    """Asking for an unknown model ends in an error naming it; the next message works."""
+async def test_model_that_has_gone_is_an_error_that_says_so(
+    ada: Person, upstream: ScriptedOpenAI, owner: asyncpg.Connection
+) -> None:
+    """A model that nobody has any more when its turn comes ends in an error naming it; the next message works."""
+    upstream.script = lambda call: call.answer("Yes.")
     conversation = await ada.make_conversation()
     async with ada.stream(f"/api/stream/conversations/{conversation}") as stream:
-        reply = await ask(ada, conversation, "Hello?", model="no-such-model")
-        await until_done(stream, reply)
-        message = await read(ada, reply)
-        assert (message["status"], message["error"]["code"], message["model"]) == ("error", "provider_rejected", "no-such-model")
-        assert "no-such-model" in message["error"]["message"]
-        upstream.script = lambda call: call.answer("Yes.")
+        reply = await owner.fetchval(
+            """select answer -> 'generation' ->> 'message_id'
+               from rustygpt_api.post_message($1, $2, null, 'Hello?', 'no-such-model', null, null)""",
+            UUID(ada.id),
+            UUID(conversation),
+        )
         assert await _answer(ada, conversation, stream) == "Yes."
+        await until_done(stream, reply)
+    message = await read(ada, reply)
+    assert (message["status"], message["error"]["code"], message["model"]) == ("error", "provider_rejected", "no-such-model")
+    assert "no-such-model" in message["error"]["message"]
 
 
 @pytest.mark.parametrize("assistant", [{"max_reply_bytes": 1_024}], indirect=True)
@@ -232,8 +240,8 @@ execute function rustygpt.refuse_done();
 @pytest.fixture
 def busy_reaper(monkeypatch: pytest.MonkeyPatch) -> None:
     """A runner that looks for work and for orphans all the time; to be asked for before the site."""
-    monkeypatch.setattr(runner, "REAP_SECONDS", 0.0)
-    monkeypatch.setattr(runner, "POLL_SECONDS", 0.02)
+    for name in ("REAP_SECONDS", "MAX_REAP_SECONDS", "POLL_SECONDS"):
+        monkeypatch.setattr(runner, name, 0.02, raising=False)
 
 
 async def test_defect_costs_one_reply(
