@@ -156,6 +156,17 @@ def test_provider_names_are_distinct() -> None:
     assert "1 to 32 characters" in said(flags={"assistant": {"providers": [{**provider, "name": "Home!"}]}})
 
 
+def test_redis_needs_its_place() -> None:
+    """The bus "redis" without an address is refused with both names of the key; a malformed address by its shape alone."""
+    assert said({"RUSTYGPT__BUS__KIND": "redis"}) == (
+        'bus: kind = "redis" needs url (REDIS_URL), such as redis://:password@host:6379/0'
+    )
+    assert said({"REDIS_URL": "http://h"}) == (
+        "bus.url: must start with redis://, rediss:// or unix:// (got text of 8 characters from REDIS_URL)"
+    )
+    assert "bus.url: must be redis://user" in said({"REDIS_URL": "redis://:a/b@h:port"})
+
+
 SECRET_KEYS = [
     key for key, _ in Settings(assistant={"providers": [{"kind": "openai", "name": "a", "base_url": "http://x"}]}).secrets()
 ]
@@ -166,7 +177,7 @@ SECRET_KEYS = [
         lambda s: "secret" not in s
     ),
     place=st.sampled_from(
-        ["secret_key", "database.url", "admin_password", "nope", "sse.nope", "logging.level", "server.public_url"]
+        ["secret_key", "database.url", "bus.url", "admin_password", "nope", "sse.nope", "logging.level", "server.public_url"]
     ),
 )
 def test_no_message_repeats_a_secret(secret: str, place: str) -> None:
@@ -187,6 +198,7 @@ def test_secrets_are_found_by_their_type() -> None:
         "secret_key",
         "admin_password",
         "database.url",
+        "bus.url",
         "assistant.providers.0.api_key",
         "assistant.openai_api_key",
         "metrics.token",
