@@ -1,0 +1,138 @@
+"""The process that writes a reply dies, or sleeps past its lease: the other one closes the reply, once, and keeps its readers.
+
+The owner is a real process; the other application and its readers are the test's own.
+"""
+
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests.assistant.exchange import ask, read, until_done
+from tests.person import Person, StreamReader
+from tests.scripted_openai import Call, ScriptedOpenAI
+from tests.server_process import ServerProcess
+from tests.site import serving
+from tests.streaming.bus.pair import LEASE, SECRET_KEY, assert_unbroken, at, only_reap, settings_of, until_ready
+
+pytestmark = pytest.mark.acceptance
+
+LATEST_SECONDS = LEASE["lease_seconds"] + 5
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """A reply that the owner is writing: "Once" has been said, and a reader at the other process has it."""
+
+    reply: str
+    call: Call
+    reader: StreamReader
+    there: Person
+
+
+@pytest.fixture
+async def owner_process(dsn: str, tmp_path: Path, bus: dict[str, str], upstream: ScriptedOpenAI) -> AsyncIterator[ServerProcess]:
+    """A real server process on the same database."""
+    data_dir = tmp_path / "owner"
+    data_dir.mkdir()
+    environment = {
+        "DATABASE_URL": dsn,
+        "RUSTYGPT_SECRET_KEY": SECRET_KEY,
+        "RUSTYGPT__BUS__KIND": bus["kind"],
+        "REDIS_URL": bus.get("url", ""),
+        "OPENAI_API_BASE_URL": upstream.base_url,
+        "RUSTYGPT__ASSISTANT__LEASE_SECONDS": str(LEASE["lease_seconds"]),
+        "RUSTYGPT__ASSISTANT__LEASE_HEARTBEAT_SECONDS": str(LEASE["lease_heartbeat_seconds"]),
+        "RUSTYGPT__ASSISTANT__LLAMA_CPP__ENABLED": "false",
+        "RUSTYGPT__SSE__DRAIN_SECONDS": "0",
+        "RUSTYGPT__ASSISTANT__SHUTDOWN_GRACE_SECONDS": "0",
+    }
+    process = ServerProcess(data_dir, environment=environment)
+    await process.start()
+    yield process
+    os.kill(process.pid, signal.SIGCONT)
+    await process.stop()
+
+
+@asynccontextmanager
+async def _talking(
+    dsn: str, folder: Path, bus: dict[str, str], upstream: ScriptedOpenAI, owner_process: ServerProcess
+) -> AsyncIterator[Talk]:
+    async with serving(settings_of(folder / "other", bus, upstream), dsn) as other:
+        only_reap(other)
+        for url in (owner_process.url, other.url):
+            await until_ready(url)
+        ada = await Person(owner_process.url).set_up("Ada")
+        there = at(other.url, ada)
+        conversation = await ada.make_conversation()
+        async with there.stream(f"/api/stream/conversations/{conversation}") as reader:
+            await reader.until_type("stream.ready")
+            reply = await ask(ada, conversation, "Hello?")
+            call = await upstream.next_call()
+            await call.say("Once")
+            await reader.until(lambda r: r.text_of(reply) == "Once")
+            yield Talk(reply, call, reader, there)
+        await ada.close()
+        await there.close()
+
+
+async def _assert_closed_once(talk: Talk, owner: asyncpg.Connection) -> None:
+    """One message.done, as interrupted, then the error; the fence has moved; the text is what was said; the reader saw no cut."""
+    told = await until_done(talk.reader, talk.reply)
+    assert [kind for kind, _ in told] == ["message.done", "error"]
+    assert (told[0][1]["finish_reason"], told[1][1]["code"]) == ("error", "generation_interrupted")
+    assert not talk.reader.is_closed
+    assert_unbroken(talk.reader.logged)
+    shown = await read(talk.there, talk.reply)
+    assert (shown["status"], shown["content"]) == ("interrupted", "Once")
+    rows = await owner.fetch("select type from rustygpt.event_log where message_id = $1 order by position", talk.reply)
+    types = [row["type"] for row in rows if row["type"] != "message.created"]
+    assert types == ["message.delta", "message.done", "error"]
+    assert await owner.fetchval("select fence from rustygpt.generations where message_id = $1", talk.reply) == 2
+
+
+async def test_killed_owner_is_closed_by_the_other(
+    dsn: str,
+    tmp_path: Path,
+    bus: dict[str, str],
+    upstream: ScriptedOpenAI,
+    owner_process: ServerProcess,
+    owner: asyncpg.Connection,
+) -> None:
+    """kill -9 of the process that writes: within the lease and five seconds the other ends the reply, and its readers stay."""
+    async with _talking(dsn, tmp_path, bus, upstream, owner_process) as talk:
+        await owner_process.kill()
+        killed_at = time.monotonic()
+        await talk.reader.until_type("message.done", seconds=30)
+        assert time.monotonic() - killed_at < LATEST_SECONDS
+        await _assert_closed_once(talk, owner)
+        await owner_process.start()
+        await until_ready(owner_process.url)
+
+
+async def test_owner_that_sleeps_past_its_lease_is_refused(
+    dsn: str,
+    tmp_path: Path,
+    bus: dict[str, str],
+    upstream: ScriptedOpenAI,
+    owner_process: ServerProcess,
+    owner: asyncpg.Connection,
+) -> None:
+    """SIGSTOP past the lease, then SIGCONT with more text waiting: nothing of it is stored, and the owner leaves the provider."""
+    async with _talking(dsn, tmp_path, bus, upstream, owner_process) as talk:
+        os.kill(owner_process.pid, signal.SIGSTOP)
+        stopped_at = time.monotonic()
+        await talk.reader.until_type("message.done", seconds=30)
+        assert time.monotonic() - stopped_at < LATEST_SECONDS
+        await talk.call.say(" upon a time")
+        os.kill(owner_process.pid, signal.SIGCONT)
+        await talk.call.until_gone()
+        await until_ready(owner_process.url)
+        await _assert_closed_once(talk, owner)
+        assert b'"generation_lost"' in owner_process.log.read_bytes()
