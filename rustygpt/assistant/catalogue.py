@@ -21,6 +21,7 @@ from rustygpt.assistant.providers.llama_cpp import LlamaCppProvider
 from rustygpt.assistant.providers.ollama import OllamaProvider
 from rustygpt.assistant.providers.openai import PUBLIC_BASE_URL, OpenAIProvider
 from rustygpt.assistant.providers.upstream import Patience
+from rustygpt.errors import FieldError, Invalid
 from rustygpt.settings import AssistantSettings, ProviderSettings
 
 FRESH_SECONDS = 15.0
@@ -143,6 +144,15 @@ class Catalogue:
             raise ProviderRejected(f"There is no model called {wanted[:200]!r} here.")
         return found
 
+    async def require_model(self, model: str | None) -> None:
+        """Raise Invalid when *model* is named and nobody has it; one of a provider that is away is taken for there."""
+        if model is None:
+            return
+        try:
+            await self.resolve(model)
+        except ProviderRejected as error:
+            raise Invalid(errors=(FieldError("model", error.message),)) from None
+
     def default_model(self) -> str | None:
         """Return the id (or `provider/id`) of the model that answers when nobody chose; None when there is none at all."""
         return self._default()
@@ -243,7 +253,10 @@ def _sentence(
     provider = found[0].name
     others = sum(len(status.models) for status in statuses) - 1
     if provider == "demo" and not is_chosen:
-        remedy = "Start Ollama, put a .gguf file into the models folder of the data directory, or set OPENAI_API_KEY and restart."
+        remedy = (
+            "Start Ollama or put a .gguf file into the models folder of the data directory, and it is noticed within seconds; "
+            "or set OPENAI_API_KEY and restart."
+        )
         return f"Only the built-in demo answers: no model was found. {failures} {remedy}".replace("  ", " ")
     why = f"as {DEFAULT_KEYS} says" if is_chosen else f"the first that was found; set {DEFAULT_KEYS} to choose another"
     more = f" {others} more can be chosen." if others > 0 else ""

@@ -28,7 +28,7 @@ Address = Annotated[str, Field(min_length=3, max_length=254), AfterValidator(_on
 class CreateConversation(RequestModel):
     """`POST /api/conversations`"""
 
-    title: Title = ""
+    title: Title
     is_group: bool = False
     model: ModelName | None = None
     system_prompt: SystemPrompt = ""

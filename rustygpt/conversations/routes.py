@@ -15,7 +15,7 @@ from rustygpt.conversations.procedures import (
 from rustygpt.database.call import Caller
 from rustygpt.http.body import read_body
 from rustygpt.http.cursors import PageCursors
-from rustygpt.http.request import idempotency_key, path_uuid, query_limit, query_value
+from rustygpt.http.request import RequireModel, idempotency_key, path_uuid, query_limit, query_value
 from rustygpt.http.response import json_response
 from rustygpt.ids import ConversationId, Position
 from rustygpt.signals import Announcer
@@ -24,8 +24,16 @@ from rustygpt.signals import Announcer
 class ConversationRoutes:
     """Create, list, read, change and archive conversations."""
 
-    def __init__(self, database: Caller, announcer: Announcer, cursors: PageCursors, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        database: Caller,
+        announcer: Announcer,
+        cursors: PageCursors,
+        require_model: RequireModel,
+        max_body_bytes: int,
+    ) -> None:
         self._database = database
+        self._require_model = require_model
         self._announcer = announcer
         self._cursors = cursors
         self._max_body_bytes = max_body_bytes
@@ -57,6 +65,7 @@ class ConversationRoutes:
         """Make a conversation."""
         actor = actor_of(request)
         body = await read_body(request, CreateConversation, max_bytes=self._max_body_bytes)
+        await self._require_model(body.model)
         created = await create_conversation(
             self._database,
             actor=actor.user_id,
@@ -81,6 +90,7 @@ class ConversationRoutes:
         actor = actor_of(request)
         conversation = ConversationId(path_uuid(request, "conversation_id"))
         body = await read_body(request, UpdateConversation, max_bytes=self._max_body_bytes)
+        await self._require_model(body.model)
         changes = body.model_dump(include=body.model_fields_set)
         changed = await update_conversation(self._database, actor=actor.user_id, conversation=conversation, changes=changes)
         self._announce(changed.position)

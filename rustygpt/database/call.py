@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import asyncpg
 
-from rustygpt.database.sqlstate import RETRYABLE, domain_error
+from rustygpt.database.sqlstate import DATABASE_ERRORS, RETRYABLE, domain_error
 
 Row = TypeVar("Row")
 Scalar = TypeVar("Scalar")
@@ -63,7 +63,7 @@ class Caller(ABC):
                 if error.sqlstate not in RETRYABLE:
                     raise
                 return await self._fetch(statement, values)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except (*DATABASE_ERRORS, asyncpg.PostgresError) as error:
             if (translated := domain_error(error)) is None:
                 raise
             raise translated from error

@@ -9,6 +9,9 @@ RETRYABLE = frozenset({"40001", "40P01"})
 
 _BY_CODE: dict[str, type[errors.DomainError]] = {leaf.code: leaf for leaf in errors.DomainError.__subclasses__()}
 
+DATABASE_ERRORS = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What asyncpg raises when a connection fails under a call; the last when it was cut between two steps of the protocol."""
+
 # Connection trouble and overload: 08 connection, 53 resources, 57P0x shutdown, 57014 statement timeout, 55P03 lock timeout.
 _AWAY_CLASSES = ("08", "53", "57P0", "57014", "55P03")
 
@@ -18,9 +21,7 @@ def is_database_away(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         return (error.sqlstate or "").startswith(_AWAY_CLASSES)
     # A DataError is an InterfaceError too, but it says that an argument of ours cannot be sent: a defect, the same at each try.
-    return isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError | asyncpg.InternalClientError) and not isinstance(
-        error, asyncpg.DataError
-    )
+    return isinstance(error, DATABASE_ERRORS) and not isinstance(error, asyncpg.DataError)
 
 
 def domain_error(error: BaseException) -> errors.DomainError | None:

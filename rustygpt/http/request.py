@@ -4,6 +4,7 @@ Each is read once, checked, and refused with 400 when malformed; an id that is n
 """
 
 import re
+from collections.abc import Awaitable, Callable
 from typing import Final
 from uuid import UUID
 
@@ -54,6 +55,10 @@ def query_limit(request: Request, default: int = DEFAULT_LIMIT) -> int:
     if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= MAX_LIMIT:
         raise BadRequest(f"The limit must be a whole number from 1 to {MAX_LIMIT}.")
     return int(text)
+
+
+RequireModel = Callable[[str | None], Awaitable[None]]
+"""Raises Invalid, naming the field `model`, when there is no such model; None is always fine."""
 
 
 def idempotency_key(request: Request, client_id: str | None = None) -> str | None:

@@ -11,7 +11,7 @@ from rustygpt.database.call import Caller
 from rustygpt.errors import BadRequest
 from rustygpt.http.body import read_body
 from rustygpt.http.cursors import PageCursors
-from rustygpt.http.request import idempotency_key, path_uuid, query_limit, query_value
+from rustygpt.http.request import RequireModel, idempotency_key, path_uuid, query_limit, query_value
 from rustygpt.http.response import json_response
 from rustygpt.ids import ConversationId, MessageId, Position
 from rustygpt.messages.models import PostMessage, PostReply, PostRoot
@@ -31,12 +31,14 @@ class MessageRoutes:
         announcer: Announcer,
         cursors: PageCursors,
         find_mention: FindMention,
+        require_model: RequireModel,
         max_body_bytes: int,
     ) -> None:
         self._database = database
         self._announcer = announcer
         self._cursors = cursors
         self._find_mention = find_mention
+        self._require_model = require_model
         self._max_body_bytes = max_body_bytes
 
     @property
@@ -97,8 +99,10 @@ class MessageRoutes:
         """Answer a reply's stored deltas from chunk ?from= on."""
         actor = actor_of(request)
         limit = query_limit(request)
-        start = query_value(request, "from")
-        start = "0" if start is None else start
+        first, cursor = query_value(request, "from"), query_value(request, "cursor")
+        if first is not None and cursor is not None:
+            raise BadRequest("from and cursor exclude each other.")
+        start = next((given for given in (first, cursor) if given is not None), "0")
         if not start.isascii() or not start.isdecimal() or len(start) > 9:
             raise BadRequest("from must be the number of a chunk.")
         rows = await list_chunks(
@@ -108,12 +112,13 @@ class MessageRoutes:
             start=int(start),
             limit=limit + 1,
         )
-        following = rows[limit].idx if len(rows) > limit else None
-        return json_response({"items": rows[:limit], "next_from": following})
+        following = str(rows[limit].idx) if len(rows) > limit else None
+        return json_response({"items": rows[:limit], "next_cursor": following})
 
     async def _post(
         self, request: Request, conversation: ConversationId | None, parent: MessageId | None, body: PostReply
     ) -> Response:
+        await self._require_model(body.model)
         posted = await post_message(
             self._database,
             actor=actor_of(request).user_id,

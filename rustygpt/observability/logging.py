@@ -46,6 +46,8 @@ _SUSPICIOUS: Final = re.compile(r"[@=]|://|sk-|DETAIL|[Bb][Ee][Aa][Rr]|[Bb][Aa][
 """What every shape has in some form. One look instead of seven: a line of six fields costs 21 µs instead of 66."""
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _MAX_MESSAGE_CHARACTERS: Final = 300
+_TOLD: Final = frozenset({"ASGI callable returned without completing response", "Application startup failed. Exiting"})
+"""The first is how a stalled stream is cut (`stream_stalled`), the second follows the command's own error line."""
 _NOISY: Final = ("httpx2", "httpcore2", "asyncio", "uvicorn.access")
 
 
@@ -196,6 +198,11 @@ def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     return orjson.dumps({**first, **event}, default=str, option=orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z).decode()
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Keep back what uvicorn reports as its error and what we have told already, in our own words."""
+    return record.getMessage().rstrip(".") not in _TOLD
+
+
 def _install(handler: logging.Handler, level: int) -> None:
     root = logging.getLogger()
     for old in list(root.handlers):
@@ -208,5 +215,7 @@ def _install(handler: logging.Handler, level: int) -> None:
         library.handlers.clear()
         library.propagate = True
         library.setLevel(logging.NOTSET)
+        library.removeFilter(_is_news)
+        library.addFilter(_is_news)
     for name in _NOISY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))

@@ -45,11 +45,26 @@ async def test_created_conversation_is_the_same_everywhere(ada: Person) -> None:
 
 
 async def test_everything_can_be_chosen(ada: Person) -> None:
-    """Every field of the body is kept and answered; an empty body is a conversation without a title."""
+    """Every field of the body is kept and answered; the title may be empty, but must be there."""
     body = {"title": "Plans", "is_group": True, "model": "demo", "system_prompt": "Be brief.\nAlways.", "assistant_mode": "off"}
     created = (await ada.post("/api/conversations", body)).json()
     assert {key: created[key] for key in body} == body
-    assert (await ada.post("/api/conversations", {})).json()["title"] == ""
+    assert (await ada.post("/api/conversations", {"title": ""})).json()["title"] == ""
+    refused = await ada.post("/api/conversations", {})
+    assert (refused.status_code, refused.json()["errors"]) == (422, [{"field": "title", "message": "is required"}])
+
+
+async def test_unknown_model_is_refused(ada: Person) -> None:
+    """A typo in a model's name is told when it is made, not by every reply that fails because of it."""
+    conversation = await ada.make_conversation()
+    for method, path, body in (
+        ("POST", "/api/conversations", {"title": "x", "model": "gpt-99"}),
+        ("PATCH", f"/api/conversations/{conversation}", {"model": "gpt-99"}),
+        ("POST", f"/api/conversations/{conversation}/messages", {"content": "Hello", "model": "gpt-99"}),
+    ):
+        answer = await ada.request(method, path, json=body)
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "model")
+    assert (await ada.get(f"/api/conversations/{conversation}/messages")).json()["items"] == []
 
 
 async def test_change_touches_what_it_names(ada: Person, bob: Person) -> None:
@@ -121,7 +136,7 @@ async def test_client_id_is_a_key_too(ada: Person, bob: Person) -> None:
     path = f"/api/conversations/{first.json()['id']}/participants"
     first, second = [await ada.post(path, {"email": bob.email, "client_id": "p-1"}) for _ in range(2)]
     assert (first.status_code, second.status_code, second.json()) == (201, 201, first.json())
-    differing = await ada.post("/api/conversations", {"client_id": "c-1"}, headers={"Idempotency-Key": "c-2"})
+    differing = await ada.post("/api/conversations", {"title": "Once", "client_id": "c-1"}, headers={"Idempotency-Key": "c-2"})
     assert (differing.status_code, differing.json()["code"]) == (400, "RGP.BAD_REQUEST")
 
 

@@ -136,6 +136,6 @@ async def test_chunks_come_in_pages(ada: Person) -> None:
         answer = await page(ada, f"/api/messages/{reply}/chunks", limit=2, **{"from": start})
         assert [chunk["idx"] for chunk in answer["items"]] == list(range(start, start + len(answer["items"])))
         text += "".join(chunk["content"] for chunk in answer["items"])
-        start = answer["next_from"]
+        start = int(answer["next_cursor"]) if answer["next_cursor"] is not None else None
     assert text == streamed == message["content"] == " ".join(str(n) for n in range(1, 2_001))
     assert (await page(ada, f"/api/messages/{reply}/chunks", **{"from": message["next_idx"]}))["items"] == []

@@ -93,7 +93,7 @@ async def test_reply_follows_its_question(ada: Person) -> None:
     chunks = (await ada.get(f"/api/messages/{reply['id']}/chunks")).json()
     assert "".join(chunk["content"] for chunk in chunks["items"]) == "1 2 3"
     assert [chunk["idx"] for chunk in chunks["items"]] == list(range(reply["next_idx"]))
-    assert chunks["next_from"] is None
+    assert chunks["next_cursor"] is None
 
 
 async def test_twenty_at_once_get_dense_ordinals(ada: Person, bob: Person, owner: asyncpg.Connection) -> None:

@@ -176,7 +176,7 @@ class Upstream:
     def _failure(self, error: Exception) -> ProviderError:
         match error:
             case httpx2.ConnectError() | httpx2.ConnectTimeout() | httpx2.ProxyError():
-                return ProviderUnreachable(f"{self.name} cannot be reached.")
+                return ProviderUnreachable(f"The provider {self.name} cannot be reached.")
             case httpx2.TimeoutException():
                 return ProviderTimeout(f"{self.name} stopped answering.")
             case httpx2.SSEError() | httpx2.DecodingError():
