@@ -72,6 +72,10 @@ class ServerProcess:
             self._process.send_signal(signal.SIGTERM)
         return await self._reap()
 
+    async def ended(self) -> int:
+        """Wait for an end that nobody asked for; return the exit code."""
+        return await self._reap()
+
     async def _reap(self) -> int:
         assert self._process is not None
         async with asyncio.timeout(STOP_SECONDS):

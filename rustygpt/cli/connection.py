@@ -3,7 +3,7 @@
 Whatever goes wrong while connecting is told as one line with the address and the remedy, never with the password.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from rustygpt.database.cluster import read_major
 from rustygpt.database.embedded import EmbeddedPostgres
 from rustygpt.database.migrate import status
 from rustygpt.database.pool import Database
+from rustygpt.database.supervisor import Supervisor
 from rustygpt.observability.logging import configure_logging
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def quiet_logging(settings: "LoggingSettings") -> None:
 
 
 @contextmanager
-def database_server(settings: "Settings", *, is_command: bool = True) -> Iterator[str]:
+def database_server(settings: "Settings") -> Iterator[str]:
     """Give the DSN of a running server; the private one is stopped afterwards if it was started here.
 
     To be entered on the main thread, outside the event loop. Raises EmbeddedPostgresError.
@@ -44,9 +45,23 @@ def database_server(settings: "Settings", *, is_command: bool = True) -> Iterato
     if url := settings.database.url.get_secret_value():
         yield url
         return
-    server = EmbeddedPostgres(settings.data_dir, start_seconds=settings.database.embedded_start_seconds, is_command=is_command)
+    server = EmbeddedPostgres(settings.data_dir, start_seconds=settings.database.embedded_start_seconds, is_command=True)
     try:
         yield server.start()
+    finally:
+        server.stop()
+
+
+@contextmanager
+def lasting_server(settings: "Settings") -> Iterator[tuple[str, Callable[[], None]]]:
+    """Give the DSN as `database_server` does, and the check that keeps the private server alive (Supervisor.check)."""
+    if url := settings.database.url.get_secret_value():
+        yield url, lambda: None
+        return
+    start_seconds = settings.database.embedded_start_seconds
+    server = EmbeddedPostgres(settings.data_dir, start_seconds=start_seconds)
+    try:
+        yield server.start(), Supervisor(server, start_seconds=start_seconds).check
     finally:
         server.stop()
 

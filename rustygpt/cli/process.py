@@ -2,7 +2,7 @@
 
 First SIGTERM or SIGINT: `begin_drain` at once; new connections are still taken (a reader that comes back is told to come later, a
 probe sees 503) until no request runs or `drain_seconds` have passed; then uvicorn stops and the exit code is 0. Second: everything
-is cancelled. Third: the system's own handling.
+is cancelled. Third: the system's own handling. A database of our own that cannot be kept alive ends the process as the first does.
 """
 
 import asyncio
@@ -16,24 +16,38 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from typing_extensions import override
 
+from rustygpt.database.processes import EmbeddedPostgresError
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Server(uvicorn.Server):
-    """One process's server. *begin_drain* is called once, in the event loop; *on_ready* when connections are answered."""
+    """One process's server. *begin_drain* is called once, in the event loop; *on_ready* when connections are answered.
+
+    *check_database* is called ten times a second in the event loop and raises EmbeddedPostgresError when there is no hope.
+    """
 
     def __init__(
-        self, config: uvicorn.Config, *, begin_drain: Callable[[], None], on_ready: Callable[[], None], drain_seconds: float
+        self,
+        config: uvicorn.Config,
+        *,
+        begin_drain: Callable[[], None],
+        on_ready: Callable[[], None],
+        drain_seconds: float,
+        check_database: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self._begin_drain = begin_drain
         self._on_ready = on_ready
         self._drain_seconds = drain_seconds
+        self._check_database = check_database
         self._drain_ends_at: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._serving: asyncio.Task[None] | None = None
         self.forced_by: int | None = None
         """The signal that cut the drain short, if one did."""
+        self.database_error: EmbeddedPostgresError | None = None
+        """Why our own database is gone for good, if it is."""
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -44,6 +58,14 @@ class Server(uvicorn.Server):
 
     @override
     async def on_tick(self, counter: int) -> bool:
+        if self.database_error is None:
+            try:
+                self._check_database()
+            except EmbeddedPostgresError as error:
+                self.database_error = error
+                if self._drain_ends_at is None:
+                    self._drain_ends_at = asyncio.get_running_loop().time() + self._drain_seconds
+                    self._begin_drain()
         if self._drain_ends_at is not None:
             is_over = asyncio.get_running_loop().time() >= self._drain_ends_at
             self.should_exit = self.should_exit or is_over or not self.server_state.tasks

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rustygpt.cli.failure import CommandError
 from rustygpt.cli.options import ConfigFile, DataDir, read_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rustygpt.app import Application
     from rustygpt.cli.process import Lifespan, Server
     from rustygpt.settings import Settings
@@ -86,28 +89,34 @@ def serve(
 
 def run(settings: "Settings") -> None:
     """Serve until a signal comes. Raises whatever ended it otherwise; on the main thread only."""
-    from rustygpt.cli.connection import database_server
+    from rustygpt.cli.connection import lasting_server
     from rustygpt.cli.listener import open_listener
     from rustygpt.observability.logging import configure_logging
 
     configure_logging(settings.logging)
     with (
         open_listener(settings.server.host, settings.server.port) as listener,
-        database_server(settings, is_command=False) as dsn,
+        lasting_server(settings) as (dsn, check_database),
     ):
         from rustygpt.app import create_app
 
-        serve_application(settings, dsn, listener, create_app(settings, dsn))
+        serve_application(settings, dsn, listener, create_app(settings, dsn), check_database)
 
 
-def serve_application(settings: "Settings", dsn: str, listener: socket.socket, application: "Application") -> None:
+def serve_application(
+    settings: "Settings",
+    dsn: str,
+    listener: socket.socket,
+    application: "Application",
+    check_database: "Callable[[], None]" = lambda: None,
+) -> None:
     import asyncio
 
     from rustygpt.cli.connection import explained
     from rustygpt.cli.process import Lifespan
 
     lifespan = Lifespan(application.asgi)
-    server = _server(settings, listener, application, lifespan)
+    server = _server(settings, listener, application, lifespan, check_database)
     lifespan.on_end = server.end
     try:
         server.run(sockets=[listener])
@@ -116,12 +125,20 @@ def serve_application(settings: "Settings", dsn: str, listener: socket.socket, a
             raise SystemExit(128 + server.forced_by) from None
         if lifespan.error is None:
             raise
+    if server.database_error is not None:
+        raise CommandError(str(server.database_error)) from server.database_error
     if lifespan.error is not None:
         with nullcontext() if server.started else explained(settings, dsn):
             raise lifespan.error
 
 
-def _server(settings: "Settings", listener: socket.socket, application: "Application", lifespan: "Lifespan") -> "Server":
+def _server(
+    settings: "Settings",
+    listener: socket.socket,
+    application: "Application",
+    lifespan: "Lifespan",
+    check_database: "Callable[[], None]",
+) -> "Server":
     import uvicorn
 
     from rustygpt.cli.listener import BACKLOG
@@ -150,6 +167,7 @@ def _server(settings: "Settings", listener: socket.socket, application: "Applica
         begin_drain=application.begin_drain,
         on_ready=lambda: _print_banner(settings, listener),
         drain_seconds=settings.sse.drain_seconds,
+        check_database=check_database,
     )
 
 

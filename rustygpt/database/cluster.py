@@ -140,3 +140,17 @@ def sync_file_system(folder: Path) -> None:
             raise OSError(ctypes.get_errno(), "the file system could not be synced", str(folder))
     finally:
         os.close(descriptor)
+
+
+def server_settings(socket_folder: str) -> list[str]:
+    """What the file postgresql.conf may not change."""
+    quoted = '"' + socket_folder.replace('"', '""') + '"'
+    settings = {
+        "listen_addresses": "",
+        "port": "5432",
+        "unix_socket_directories": quoted,
+        "unix_socket_permissions": "0700",
+        "logging_collector": "off",
+        "cluster_name": NAME,
+    }
+    return [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]

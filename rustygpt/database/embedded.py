@@ -18,7 +18,7 @@ from typing import TextIO
 from urllib.parse import quote
 
 from rustygpt.database.binaries import Binaries, find_binaries, is_runnable_by
-from rustygpt.database.cluster import NAME, Cluster, read_major
+from rustygpt.database.cluster import NAME, Cluster, read_major, server_settings
 from rustygpt.database.postmaster import (
     SOCKET_NAME,
     end_leftover,
@@ -63,6 +63,8 @@ class EmbeddedPostgres:
         self._is_command = is_command
         self._lock: TextIO | None = None
         self._process: Popen[bytes] | None = None
+        self._place: tuple[Cluster, str] | None = None  # what our server serves, and its socket's folder
+        self._log_start = 0
         self._runtime = RuntimeFolder(self._folder / "runtime")
         self._starter = os.getpid()
 
@@ -102,6 +104,44 @@ class EmbeddedPostgres:
     def is_joined(self) -> bool:
         """Whether the server was started by another process, whose end will be its end."""
         return self._process is None
+
+    @property
+    def log(self) -> Path:
+        """What the server says."""
+        return self._folder / "log"
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the server that we started ended, as of `Popen`; None while it runs, and where there is none of ours."""
+        return None if self._process is None else self._process.poll()
+
+    @property
+    def last_words(self) -> str:
+        """What the log got since the server was last launched."""
+        with self.log.open("rb") as log:
+            log.seek(self._log_start)
+            return log.read(_LOG_BYTES).decode(errors="replace")
+
+    @property
+    def starts_later(self) -> bool:
+        """Whether the server ended at once because children of the one before are still ending."""
+        return any(words in self.last_words for words in _STARTS_LATER)
+
+    def relaunch(self) -> None:
+        """Launch our server that died once more, where it was; `resume` says when it is ready. Returns within milliseconds.
+
+        On the main thread, as `start`; the event loop may run. Raises OSError.
+        """
+        self._announce("")
+        forget_dead_server(self._cluster)
+        self._spawn()
+
+    def resume(self) -> bool:
+        """Say whether the server is ready, and if so let others join it again."""
+        if not self._is_ready():
+            return False
+        self._announce(_COMMAND if self._is_command else _SERVICE)
+        return True
 
     def _start(self, deadline: float) -> str:
         self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -158,8 +198,9 @@ class EmbeddedPostgres:
         if not fits_socket(self._cluster):
             socket_folder = str(self._runtime.socket_folder(account))
         atexit.register(self.stop)
-        self._launch(cluster, socket_folder, deadline)
-        self._announce(_COMMAND if self._is_command else _SERVICE)
+        self._place = (cluster, socket_folder)
+        self._launch(deadline)
+        self.resume()
         return self._dsn(socket_folder)
 
     def _reachable(self, binaries: Binaries, account: Account | None) -> Binaries:
@@ -196,32 +237,37 @@ class EmbeddedPostgres:
                 file.write(password)
             draft.replace(path)
 
-    def _launch(self, cluster: Cluster, socket_folder: str, deadline: float) -> None:
+    def _launch(self, deadline: float) -> None:
         while True:
-            with entrance(self._cluster, cluster.account) as folder, self._open_log() as log:
-                start = os.fstat(log.fileno()).st_size
-                server_socket = folder.name if socket_folder == str(self._cluster) else socket_folder
-                arguments = [cluster.binaries.program("postgres"), "-D", folder.name, *_server_settings(server_socket)]
-                self._process = spawn(arguments, cluster.account, descriptors=folder.descriptors, log=log)
+            self._spawn()
             wait_until(self._is_settled, deadline)
-            if self._process.poll() is None:
+            if self.exit_code is None:
                 break
-            said = self._read_log(start)
-            if time.monotonic() > deadline or not any(words in said for words in _STARTS_LATER):
-                raise explain("The embedded PostgreSQL did not start", said)
+            if time.monotonic() > deadline or not self.starts_later:
+                raise explain("The embedded PostgreSQL did not start", self.last_words)
             time.sleep(_POLL_SECONDS)
         if not self._is_ready():
             raise EmbeddedPostgresError(
-                f"The embedded PostgreSQL was not ready after {self._start_seconds:g} s; see {self._folder / 'log'}.\n"
+                f"The embedded PostgreSQL was not ready after {self._start_seconds:g} s; see {self.log}.\n"
                 "After a crash it may need longer: raise database.embedded_start_seconds."
             )
+
+    def _spawn(self) -> None:
+        if self._place is None:
+            raise RuntimeError("the server was never started")
+        cluster, socket_folder = self._place
+        with entrance(self._cluster, cluster.account) as folder, self._open_log() as log:
+            self._log_start = os.fstat(log.fileno()).st_size
+            server_socket = folder.name if socket_folder == str(self._cluster) else socket_folder
+            arguments = [cluster.binaries.program("postgres"), "-D", folder.name, *server_settings(server_socket)]
+            self._process = spawn(arguments, cluster.account, descriptors=folder.descriptors, log=log)
 
     def _is_ready(self) -> bool:
         file = read_pid_file(self._cluster)
         return self._process is not None and file is not None and file.pid == self._process.pid and file.status == "ready"
 
     def _is_settled(self) -> bool:
-        return self._is_ready() or self._process is None or self._process.poll() is not None
+        return self._is_ready() or self.exit_code is not None
 
     def _announce(self, kind: str) -> None:
         """Tell others in the lock file what kind of server they may join; nothing while it is not ready or stopping."""
@@ -238,15 +284,10 @@ class EmbeddedPostgres:
         )
 
     def _open_log(self) -> TextIO:
-        path, flags = self._folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        path, flags = self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND
         if path.exists() and path.stat().st_size > _LOG_BYTES:
             path.replace(path.with_name("log.old"))
         return open_plain(path, flags, self._owner())
-
-    def _read_log(self, start: int) -> str:
-        with (self._folder / "log").open("rb") as log:
-            log.seek(start)
-            return log.read(_LOG_BYTES).decode(errors="replace")
 
     def _owner(self) -> Account | None:
         """As root: the owner of the data folder, who gets the files that we make and can start the server another time."""
@@ -254,17 +295,3 @@ class EmbeddedPostgres:
             return None
         status = self._folder.parent.stat()
         return Account(status.st_uid, status.st_gid)
-
-
-def _server_settings(socket_folder: str) -> list[str]:
-    """What the file postgresql.conf may not change."""
-    quoted = '"' + socket_folder.replace('"', '""') + '"'
-    settings = {
-        "listen_addresses": "",
-        "port": "5432",
-        "unix_socket_directories": quoted,
-        "unix_socket_permissions": "0700",
-        "logging_collector": "off",
-        "cluster_name": NAME,
-    }
-    return [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
