@@ -72,9 +72,10 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class Reaped:
-    """A generation that was closed because its owner is gone."""
+    """A generation that was closed because its owner is gone; `state` is interrupted, or cancelled where that was asked for."""
 
     message_id: UUID
+    state: FinalState
     position: int
 
 

@@ -97,8 +97,8 @@ class Runner:
                 self._bench.database, running=list(self._running), is_alone=self._is_alone, limit=REAP_LIMIT
             )
             for generation in reaped:
-                log.warning("generation_interrupted", message_id=str(generation.message_id))
-                self._bench.metrics.generation_ended("", "", "interrupted")
+                log.warning("generation_orphaned", message_id=str(generation.message_id), outcome=generation.state)
+                self._bench.metrics.generation_ended("", "", generation.state)
                 self._bench.announcer.wake(Position(generation.position))
             is_full = len(reaped) == REAP_LIMIT
 

@@ -194,11 +194,13 @@ $$;
 -- reap_generations: close generations whose owner is gone, keeping their partial text.
 -- p_running: those that the calling process is running itself; never reaped. p_is_alone: the caller holds the database for itself,
 -- so every other running one is orphaned; else only those whose lease has run out. p_limit: how many at most.
--- Returns a row for each, with the position to announce. Emits message.done (error), error generation_interrupted, thread.activity.
+-- Returns a row for each, with how it ended (interrupted, or cancelled where somebody had asked for that) and the position to announce.
+-- Emits message.done, error generation_interrupted unless cancelled, thread.activity.
 -- Locks all conversations, then all threads, then all generations, each in the order of their ids, and event_head last: closing them
 -- one by one would hold the log while waiting for the next conversation, whose holder waits for the log.
+drop function if exists rustygpt_api.reap_generations(uuid[], boolean, integer);  -- its columns have changed, which `replace` refuses
 create or replace function rustygpt_api.reap_generations(p_running uuid[], p_is_alone boolean, p_limit integer)
-returns table (message_id uuid, "position" bigint)
+returns table (message_id uuid, state text, "position" bigint)
 language plpgsql security definer set search_path = rustygpt, pg_temp as $$
 #variable_conflict use_column
 declare
@@ -207,19 +209,25 @@ declare
     where g.state = 'running' and g.message_id <> all (p_running) and (p_is_alone or g.lease_until < clock_timestamp())
     order by g.message_id limit p_limit);
   v_id uuid;
+  v_is_cancelled boolean;
 begin
   perform from conversations c
   where c.id in (select g.conversation_id from generations g where g.message_id = any (v_ids)) order by c.id for no key update;
   perform from threads t
   where t.root_id in (select m.root_id from messages m where m.id = any (v_ids)) order by t.root_id for no key update;
   perform from generations g where g.message_id = any (v_ids) order by g.message_id for no key update;
-  for v_id in
-    select g.message_id from generations g
+  for v_id, v_is_cancelled in
+    select g.message_id, g.cancel_requested_at is not null from generations g
     where g.message_id = any (v_ids) and g.state = 'running' and (p_is_alone or g.lease_until < clock_timestamp())
     order by g.message_id
   loop
-    return query select v_id, end_generation(v_id, 'interrupted', null, null, 'generation_interrupted',
-      'The server stopped while this was being written. What had been said is kept.');
+    if v_is_cancelled then
+      update generations g set fence = g.fence + 1 where g.message_id = v_id;
+      return query select v_id, 'cancelled', end_generation(v_id, 'cancelled', null, null, null, null);
+    else
+      return query select v_id, 'interrupted', end_generation(v_id, 'interrupted', null, null, 'generation_interrupted',
+        'The server stopped while this was being written. What had been said is kept.');
+    end if;
   end loop;
 end
 $$;

@@ -6,15 +6,15 @@ The owner is a real process; the other application and its readers are the test'
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from tests.assistant.exchange import ask, read, until_done
+from tests.assistant.exchange import ask, read, stop, until_done
 from tests.person import Person, StreamReader
 from tests.scripted_openai import Call, ScriptedOpenAI
 from tests.server_process import ServerProcess
@@ -56,8 +56,17 @@ async def owner_process(dsn: str, tmp_path: Path, bus: dict[str, str], upstream:
     process = ServerProcess(data_dir, environment=environment)
     await process.start()
     yield process
-    os.kill(process.pid, signal.SIGCONT)
     await process.stop()
+
+
+@contextmanager
+def _asleep(pid: int) -> Iterator[None]:
+    """SIGSTOP during the block."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 @asynccontextmanager
@@ -126,13 +135,34 @@ async def test_owner_that_sleeps_past_its_lease_is_refused(
 ) -> None:
     """SIGSTOP past the lease, then SIGCONT with more text waiting: nothing of it is stored, and the owner leaves the provider."""
     async with _talking(dsn, tmp_path, bus, upstream, owner_process) as talk:
-        os.kill(owner_process.pid, signal.SIGSTOP)
-        stopped_at = time.monotonic()
-        await talk.reader.until_type("message.done", seconds=30)
-        assert time.monotonic() - stopped_at < LATEST_SECONDS
-        await talk.call.say(" upon a time")
-        os.kill(owner_process.pid, signal.SIGCONT)
+        with _asleep(owner_process.pid):
+            stopped_at = time.monotonic()
+            await talk.reader.until_type("message.done", seconds=30)
+            assert time.monotonic() - stopped_at < LATEST_SECONDS
+            await talk.call.say(" upon a time")
         await talk.call.until_gone()
         await until_ready(owner_process.url)
         await _assert_closed_once(talk, owner)
         assert b'"generation_lost"' in owner_process.log.read_bytes()
+
+
+async def test_stop_after_the_owners_death(
+    dsn: str,
+    tmp_path: Path,
+    bus: dict[str, str],
+    upstream: ScriptedOpenAI,
+    owner_process: ServerProcess,
+    owner: asyncpg.Connection,
+) -> None:
+    """Stop, pressed twice while a dead process still has its lease, ends the reply as cancelled when the lease runs out: once."""
+    async with _talking(dsn, tmp_path, bus, upstream, owner_process) as talk:
+        await owner_process.kill()
+        for _ in range(2):
+            await stop(talk.there, talk.reply)
+        ((_, done),) = await until_done(talk.reader, talk.reply)
+        assert done["finish_reason"] == "cancelled"
+        shown = await read(talk.there, talk.reply)
+        assert (shown["status"], shown["content"]) == ("cancelled", "Once")
+        done_events = "select count(*) from rustygpt.event_log where type = 'message.done'"
+        assert await owner.fetchval(done_events) == 1
+        assert await owner.fetchval("select fence from rustygpt.generations where message_id = $1", talk.reply) == 2
