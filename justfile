@@ -34,6 +34,6 @@ ui:
 # everything that must hold before a commit
 check: lint types ui test
 
-# measure: `just bench stream`
+# measure: `just bench stream`; options are in `just bench stream --help`
 bench what *options:
-    {{ run }} python -m tests.benchmarks.{{ what }} {{ options }}
+    {{ run }} python -m tests.benchmarks {{ what }} {{ options }}

@@ -1,0 +1,53 @@
+"""The benchmark is a program, too: it must run. What it measures is nobody's pass or failure."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.figures import Spread, histogram_between, percentile, spread
+from tests.cli.command import REPOSITORY, environment
+
+
+@pytest.mark.acceptance
+def test_benchmark_of_streams_runs(tmp_path: Path) -> None:
+    """Two subscribers and two replies for half a second give every figure, with nothing lost on the way."""
+    found = tmp_path / "figures.json"
+    options = ["--subscribers", "2", "--replies", "2", "--seconds", "0.5", "--rounds", "1", "--json", str(found)]
+    run = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks", "stream", *options],
+        cwd=REPOSITORY,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("\n| ") == 4 + 3 + 13, run.stdout
+    figures = json.loads(found.read_text())
+    for system in ("rustygpt", "baseline"):
+        (round_,) = figures["fan_out"][system]["2"]
+        assert round_["deliveries_per_second"] > 0
+        assert round_["p99_ms"] > 0
+    assert figures["token_path"][0]["calls_per_second"] > 0
+    assert figures["token_path"][0]["commit_p99_ms"] > 0
+
+
+def test_quantile_of_a_histogram_is_interpolated_as_prometheus_does() -> None:
+    """Half of ten observations lie below the middle of the bucket that holds the other half."""
+    before = (
+        'x_seconds_bucket{le="0.1"} 0.0\nx_seconds_bucket{le="0.2"} 0.0\nx_seconds_bucket{le="+Inf"} 0.0\nx_seconds_count 0.0\n'
+    )
+    after = (
+        'x_seconds_bucket{le="0.1"} 4.0\nx_seconds_bucket{le="0.2"} 8.0\nx_seconds_bucket{le="+Inf"} 8.0\nx_seconds_count 8.0\n'
+    )
+    assert histogram_between(before, after, "x_seconds").quantile(0.75) == pytest.approx(0.15)
+
+
+def test_rounds_are_summed_up_by_their_median() -> None:
+    """One disturbed round does not move the figure; what was not measured does not count."""
+    assert spread([3.0, 1.0, None, 200.0]) == Spread(median=3.0, least=1.0, greatest=200.0)
+    assert spread([None]) is None
+    assert percentile([1.0, 2.0, 3.0, 4.0], 0.99) == 4.0

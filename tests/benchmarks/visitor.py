@@ -1,0 +1,86 @@
+"""Somebody signed in to a `rustygpt serve` that this benchmark started; the session outlives the server's restarts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from tests.benchmarks.processes import Served, served
+
+COUNT = "count to 100000"
+"""The demo answers with a number per token, at a steady rate, for longer than any measurement."""
+
+CONFIG = """\
+data_dir = "{folder}/data"
+[server]
+port = 0
+[logging]
+format = "json"
+level = "warning"
+[sse]
+flush_ms = {flush_ms}
+max_streams_per_user = 10000
+drain_seconds = 0
+[assistant]
+ollama_base_url = ""
+max_concurrency = 1000
+shutdown_grace_seconds = 0
+[assistant.demo]
+tokens_per_second = {tokens_per_second}
+[assistant.llama_cpp]
+enabled = false
+"""
+
+
+class Visitor:
+    """The first administrator of a data folder. `at` follows the server from port to port."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._client = httpx2.Client(timeout=30)
+        self._url = ""
+
+    @property
+    def cookie(self) -> str:
+        return f"SESSION_ID={self._client.cookies['SESSION_ID']}"
+
+    @contextmanager
+    def server(self, *, tokens_per_second: float, flush_ms: int) -> Iterator[Served]:
+        """Run `rustygpt serve` with its private PostgreSQL on this folder, signed in."""
+        config = self.folder / "config.toml"
+        config.write_text(CONFIG.format(folder=self.folder, flush_ms=flush_ms, tokens_per_second=tokens_per_second))
+        arguments = ("-m", "rustygpt", "serve", "--config", str(config))
+        with served(*arguments, log=self.folder / "server.log") as server:
+            self._url = server.url
+            if not self._client.cookies:
+                self.post("/api/setup", email="bench@example.org", password="correct horse battery", display_name="Bench")
+            yield server
+
+    def post(self, path: str, **body: Any) -> dict[str, Any]:
+        """Send a request and return the answer's body. Raises on any refusal."""
+        token = self._client.cookies.get("CSRF-TOKEN")
+        answer = self._client.post(self._url + path, json=body, headers={"X-CSRF-TOKEN": token} if token else {})
+        answer.raise_for_status()
+        return dict(answer.json()) if answer.content else {}
+
+    def new_conversation(self) -> str:
+        """Create a conversation and return its id."""
+        return str(self.post("/api/conversations", title="Benchmark")["id"])
+
+    def ask(self, conversation_id: str) -> str:
+        """Have the demo count; returns the id of its message."""
+        answer = self.post(f"/api/conversations/{conversation_id}/messages", content=COUNT)
+        return str(answer["generation"]["message_id"])
+
+    def scrape(self) -> str:
+        """Return /metrics."""
+        return self._client.get(self._url + "/metrics").raise_for_status().text
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def stream_path(conversation_id: str) -> str:
+    return f"/api/stream/conversations/{conversation_id}"
