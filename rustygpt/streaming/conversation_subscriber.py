@@ -38,6 +38,10 @@ class ConversationSubscriber(Subscriber):
             self._notify()
 
     @override
+    def _takes(self, frame: Frame) -> bool:
+        return True
+
+    @override
     def is_over(self) -> bool:
         return self._left_at is not None and self.cursor >= self._left_at
 

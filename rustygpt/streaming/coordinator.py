@@ -22,7 +22,7 @@ from rustygpt.ids import ConversationId, Position, UserId
 from rustygpt.observability.metrics import Metrics
 from rustygpt.streaming.backpressure import Block
 from rustygpt.streaming.events import LoggedEvent
-from rustygpt.streaming.frames import Frame, MemberChange, encode_event
+from rustygpt.streaming.frames import Frame, MemberChange, encode_chunk, encode_event
 from rustygpt.streaming.procedures import Head, read_conversation_events, read_events, read_user_events, stream_head
 from rustygpt.streaming.ring import Ring
 
@@ -83,9 +83,7 @@ class Coordinator:
     def follow(self, subscriber: Subscriber, conversation_id: UUID) -> None:
         """Let a subscriber be woken by a conversation's events; its ring starts at `head` where there was none."""
         if conversation_id not in self._rings:
-            self._rings[conversation_id] = Ring(
-                self.head, max_events=self.settings.ring_events, max_bytes=self.settings.ring_bytes
-            )
+            self._rings[conversation_id] = self._new_ring()
         self._followers.setdefault(conversation_id, set()).add(subscriber)
         subscriber.following.add(conversation_id)
 
@@ -221,9 +219,19 @@ class Coordinator:
             return
         # History is another one (a backup was restored under the server): what clients have may be wrong, and they must hear it.
         log.warning("epoch_changed", before=self.epoch, now=head.epoch, head=head.position)
-        self.epoch, self.head, self._wanted = head.epoch, head.position, head.position
+        self.epoch = head.epoch
+        self._begin_anew(head.position)
+
+    def _begin_anew(self, position: int) -> None:
+        """Go on at *position* with empty rings, and send every reader to ask where it stands."""
+        self.head = self._wanted = position
+        for conversation_id in self._rings:
+            self._rings[conversation_id] = self._new_ring()
         for subscriber in self.subscribers():
             subscriber.end("epoch_changed")
+
+    def _new_ring(self) -> Ring:
+        return Ring(self.head, max_events=self.settings.ring_events, max_bytes=self.settings.ring_bytes)
 
     async def _catch_up(self) -> None:
         while self.head < self._wanted:
@@ -231,6 +239,12 @@ class Coordinator:
                 self.head = self._wanted
                 return
             events = await read_events(self.database, after=self.head, limit=TAIL_EVENTS)
+            if events and events[0].position > self.head + 1:
+                # This process slept for so long that what it had not read was pruned.
+                log.warning("log_pruned_unread", head=self.head, next=events[0].position)
+                wanted = self._wanted
+                self._begin_anew(events[0].position - 1)
+                self._wanted = wanted
             for event in events:
                 if event.position == self.head + 1:  # the committer may have been faster meanwhile
                     self._ingest(event)
@@ -239,7 +253,7 @@ class Coordinator:
 
     def _ingest(self, event: LoggedEvent) -> None:
         """Put the next event into its ring and wake its readers. The only place where `head` grows by an event."""
-        conversation_id = event.conversation_id
+        conversation_id, frame = event.conversation_id, None
         if conversation_id is not None and (event.type == "membership.changed" or conversation_id in self._rings):
             frame = encode_event(event, self.epoch)
             if frame.change is not None:
@@ -247,9 +261,21 @@ class Coordinator:
             if (ring := self._rings.get(conversation_id)) is not None:
                 ring.append(frame)
         self.head = event.position
-        if conversation_id is not None:
-            for subscriber in self._followers.get(conversation_id, ()):
+        if frame is not None and conversation_id is not None:
+            self._hand_out(frame, conversation_id)
+
+    def _hand_out(self, frame: Frame, conversation_id: UUID) -> None:
+        """Write a new frame to whoever waits for just that, and wake the others."""
+        handed = 0
+        chunk = encode_chunk(frame.data) if frame.is_plain else None
+        for subscriber in self._followers.get(conversation_id, ()):
+            if chunk is not None and subscriber.hand(frame, chunk):
+                handed += 1
+            else:
                 subscriber.on_frame(conversation_id)
+        if handed:
+            self.sent[frame.type] += handed
+            self.metrics.sse_publish_to_send_seconds.observe(time.monotonic() - frame.encoded_at)
 
     def _tell_member(self, change: MemberChange, conversation_id: UUID, position: int) -> None:
         """Let the streams of whoever came or went know, before the event itself reaches their ring."""

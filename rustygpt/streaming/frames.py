@@ -70,6 +70,11 @@ def encode_event(event: LoggedEvent, epoch: str, *, idx_from: int | None = None)
     )
 
 
+def encode_chunk(data: bytes) -> bytes:
+    """Frame a piece of a body for HTTP/1.1's chunked coding (RFC 9112, section 7.1)."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
 def encode_control(kind: ControlType, payload: dict[str, Any], *, cursor: Cursor | None = None) -> bytes:
     """Encode what a stream says of itself; with *cursor* the client's last id moves there."""
     body = orjson.dumps({"type": kind, "conversation_id": None, "prev": None, "at": None, "payload": payload}, option=_OPTIONS)

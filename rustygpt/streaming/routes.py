@@ -25,6 +25,7 @@ from rustygpt.streaming.cursor import Cursor, Start, requested_start
 from rustygpt.streaming.frames import encode_control, encode_retry
 from rustygpt.streaming.jitter import lifetime_seconds, overload_reconnect_ms, reconnect_ms
 from rustygpt.streaming.procedures import OpenedStream, open_conversation_stream, open_user_stream
+from rustygpt.streaming.sockets import WRITE_CHUNK_KEY
 from rustygpt.streaming.subscriber import Subscriber
 from rustygpt.streaming.user_subscriber import UserSubscriber
 
@@ -83,6 +84,7 @@ class StreamRoutes:
         try:
             opened = await self._open(subscriber, actor, start)
             subscriber.cursor = opened.start
+            subscriber.write_chunk = scope.get(WRITE_CHUNK_KEY)
             if scope["method"] == "HEAD":
                 await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
                 await send({"type": "http.response.body", "body": b""})

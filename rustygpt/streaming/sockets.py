@@ -6,6 +6,7 @@ The options are set on the listening socket, and every accepted connection inher
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import Final
 
 from typing_extensions import override
@@ -34,10 +35,30 @@ def bound_buffers(listener: socket.socket, *, unacknowledged_seconds: float) -> 
             listener.setsockopt(level, option, value)
 
 
+WRITE_CHUNK_KEY: Final = "rustygpt.write_chunk"
+"""Where the scope holds a `WriteChunk`, when the server is ours."""
+
+WriteChunk = Callable[[bytes], bool]
+"""Writes a framed chunk of a body that has begun; False (and nothing written) when the buffer is full or the client gone: use `send`."""
+
+
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with a small write buffer."""
+    """uvicorn's HTTP protocol with a small write buffer, and a way past `send` for bytes that are the same for thousands of clients."""
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         super().connection_made(transport)
+
+    @override
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope[WRITE_CHUNK_KEY] = self.write_chunk  # type: ignore[typeddict-unknown-key]
+
+    def write_chunk(self, chunk: bytes) -> bool:
+        """See `WriteChunk`."""
+        cycle = self.cycle
+        if cycle.disconnected or not cycle.chunked_encoding or cycle.response_complete or self.flow.write_paused:
+            return False
+        self.transport.write(chunk)
+        return True

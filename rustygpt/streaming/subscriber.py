@@ -23,6 +23,7 @@ from rustygpt.streaming.jitter import overload_reconnect_ms
 
 if TYPE_CHECKING:
     from rustygpt.streaming.coordinator import Coordinator
+    from rustygpt.streaming.sockets import WriteChunk
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +63,7 @@ class Subscriber(ABC):
         self.cursor = 0
         self.sending_since: float | None = None
         self.end_reason: str | None = None
+        self.write_chunk: WriteChunk | None = None
         self._coordinator = coordinator
         self._waiter: asyncio.Future[None] | None = None
         self._is_woken = False
@@ -76,6 +78,29 @@ class Subscriber(ABC):
     def on_frame(self, conversation_id: UUID) -> None:
         """A frame was added to a ring that this subscriber follows."""
         self._notify()
+
+    def hand(self, frame: Frame, chunk: bytes) -> bool:
+        """Write a plain frame here and now, if it is all that this reader lacks and its socket takes it. Else `on_frame` must wake it.
+
+        Waking a task for each frame costs three times the frame: a future, a turn of the loop, the way down to the send again.
+        """
+        waiter = self._waiter
+        if (
+            waiter is None
+            or waiter.done()
+            or self.write_chunk is None
+            or frame.position <= self.cursor
+            or not self._takes(frame)
+            or not self.write_chunk(chunk)
+        ):
+            return False
+        self.cursor = frame.position
+        self._is_beat_due = False
+        return True
+
+    @abstractmethod
+    def _takes(self, frame: Frame) -> bool:
+        """Say whether this reader, who waits at the head, gets a plain frame of a conversation that it follows."""
 
     @abstractmethod
     def on_joined(self, conversation_id: UUID, position: int) -> None:

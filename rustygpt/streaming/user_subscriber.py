@@ -70,6 +70,13 @@ class UserSubscriber(Subscriber):
             self._windows[conversation_id] = (self._windows[conversation_id][0], position)
 
     @override
+    def _takes(self, frame: Frame) -> bool:
+        if self._dirty or self.cursor < self._rings_from or frame.event.conversation_id is None:
+            return False
+        first, last = self._windows[frame.event.conversation_id]
+        return last is None and frame.position >= first
+
+    @override
     def lag_events(self) -> int:
         return sum(self._coordinator.ring(conversation_id).count_after(self.cursor) for conversation_id in self._dirty)
 
