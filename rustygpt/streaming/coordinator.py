@@ -219,12 +219,12 @@ class Coordinator:
             return
         # History is another one (a backup was restored under the server): what clients have may be wrong, and they must hear it.
         log.warning("epoch_changed", before=self.epoch, now=head.epoch, head=head.position)
-        self.epoch = head.epoch
+        self.epoch, self._wanted = head.epoch, head.position
         self._begin_anew(head.position)
 
     def _begin_anew(self, position: int) -> None:
         """Go on at *position* with empty rings, and send every reader to ask where it stands."""
-        self.head = self._wanted = position
+        self.head = position
         for conversation_id in self._rings:
             self._rings[conversation_id] = self._new_ring()
         for subscriber in self.subscribers():
@@ -242,9 +242,7 @@ class Coordinator:
             if events and events[0].position > self.head + 1:
                 # This process slept for so long that what it had not read was pruned.
                 log.warning("log_pruned_unread", head=self.head, next=events[0].position)
-                wanted = self._wanted
                 self._begin_anew(events[0].position - 1)
-                self._wanted = wanted
             for event in events:
                 if event.position == self.head + 1:  # the committer may have been faster meanwhile
                     self._ingest(event)
