@@ -25,8 +25,8 @@ from rustygpt.assistant.procedures import (
     read_prompt,
 )
 from rustygpt.assistant.prompt import build_prompt
-from rustygpt.assistant.providers.base import CompletionRequest, Delta, Provider, ProviderError, Usage
-from rustygpt.errors import DomainError
+from rustygpt.assistant.providers.base import CompletionRequest, Delta, PromptMessage, Provider, ProviderError, Usage
+from rustygpt.errors import DomainError, Unavailable
 from rustygpt.ids import Position
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 FINISH_RETRY_SECONDS = 0.5
+PROMPT_SECONDS = 30.0
+"""For so long a database that is away delays an answer before it fails it."""
 INTERRUPT_SECONDS = 5.0
 MAX_TOKENS = 2**31 - 1
 
@@ -174,19 +176,15 @@ class Generation:
             self._scope = None
 
     async def _stream(self, outbox: ReplyOutbox) -> Outcome:
-        bench, claim = self._bench, self.claim
-        self._provider, self._model = await bench.catalogue.resolve(claim.requested_model)
-        if not await name_model(
-            bench.database, message=claim.message_id, fence=claim.fence, provider=self._provider.name, model=self._model
-        ):
+        bench = self._bench
+        self._provider, self._model = provider, model = await bench.catalogue.resolve(self.claim.requested_model)
+        prompt = await self._read_prompt(provider.name, model)
+        if prompt is None:
             # A stop asked for between the claim and here sent its signal to nobody. Was the fence lost, the last word is refused.
             self._cancel_asked_at = time.monotonic()
             return Outcome("cancelled")
-        turns = await read_prompt(bench.database, message=claim.message_id, characters=bench.settings.prompt_characters)
-        setting = await read_generation_setting(bench.database, message=claim.message_id)
-        prompt = build_prompt(turns, setting, system_prompt=bench.settings.system_prompt)
         asked_at = time.monotonic()
-        async with aclosing(self._provider.stream(CompletionRequest(self._model, prompt))) as items:
+        async with aclosing(provider.stream(CompletionRequest(model, prompt))) as items:
             async for item in items:
                 if not isinstance(item, Delta):
                     return Outcome("length" if item.reason == "length" else "done", _believable(item.usage))
@@ -198,6 +196,22 @@ class Generation:
                 if self._bytes > bench.settings.max_reply_bytes:
                     return Outcome("length")
         return Outcome("error", None, "provider_garbage", "The model stopped without saying that it was done.")
+
+    async def _read_prompt(self, provider: str, model: str) -> tuple[PromptMessage, ...] | None:
+        """Say who answers and read what is answered, trying again while the database is away; None when a stop came first."""
+        database, settings, message = self._bench.database, self._bench.settings, self.claim.message_id
+        give_up_at = time.monotonic() + PROMPT_SECONDS
+        while True:
+            try:
+                if not await name_model(database, message=message, fence=self.claim.fence, provider=provider, model=model):
+                    return None
+                turns = await read_prompt(database, message=message, characters=settings.prompt_characters)
+                setting = await read_generation_setting(database, message=message)
+                return build_prompt(turns, setting, system_prompt=settings.system_prompt)
+            except Unavailable:
+                if time.monotonic() > give_up_at:
+                    raise
+                await asyncio.sleep(FINISH_RETRY_SECONDS)
 
     async def _finish(self, outcome: Outcome) -> None:
         """Write the last word, trying again as long as the database is away: the row must not stay open while we live."""

@@ -5,6 +5,7 @@ import asyncio
 import asyncpg
 
 from tests.person import Person
+from tests.streaming.gated_database import GatedDatabase
 
 
 async def test_backends_killed_again_and_again(carol: Person, owner: "asyncpg.Connection[asyncpg.Record]") -> None:
@@ -24,3 +25,15 @@ async def test_backends_killed_again_and_again(carol: Person, owner: "asyncpg.Co
     async with asyncio.timeout(30):
         while (await carol.get("/readyz")).status_code != 200:  # noqa: ASYNC110
             await asyncio.sleep(0)
+
+
+async def test_database_away_while_the_prompt_is_read(carol: Person, gate: GatedDatabase) -> None:
+    """Calls that fail between the claim and the first token delay the reply; they do not end it."""
+    conversation = await carol.make_conversation()
+    gate.lose_answers = {"name_model": 1, "read_prompt": 1, "read_generation_setting": 1}
+    async with carol.stream("/api/stream") as reader:
+        await reader.until_type("stream.ready")
+        reply = (await carol.say(conversation, "count to 5"))["generation"]["message_id"]
+        done = await reader.until_type("message.done")
+        assert (done.payload["finish_reason"], reader.text_of(reply)) == ("stop", "1 2 3 4 5")
+    assert set(gate.lose_answers.values()) == {0}
