@@ -164,7 +164,8 @@ class Generation:
                 return Outcome("cancelled")
             return Outcome("timeout", None, "generation_timeout", "The model took longer than the server allows.")
         except ProviderError as error:
-            log.warning("provider_failed", **self._facts(), code=error.code, reason=error.message)
+            # What follows the colon is the upstream's own words, which may quote the conversation: not for the log.
+            log.warning("provider_failed", **self._facts(), code=error.code, reason=error.message.partition(": ")[0])
             return Outcome("error", None, error.code, error.message)
         except DomainError as error:
             log.warning("generation_failed", **self._facts(), code=error.code)

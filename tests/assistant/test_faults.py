@@ -132,6 +132,7 @@ async def test_provider_that_fails_ends_its_message_alone(ada: Person, upstream:
             assert ends[1][1] == {**message["error"], "message_id": reply}
             failures = [line for line in logs if line["event"] == "provider_failed" and line["message_id"] == reply]
             assert [line["code"] for line in failures] == [fault.code], name
+            assert ": " not in failures[0]["reason"], "an upstream's own words may quote the conversation"
             upstream.script = lambda call: call.answer("Yes.")
             assert await _answer(ada, conversation, stream) == "Yes."
 
