@@ -121,7 +121,7 @@ class Lifespan:
 
         try:
             await self._app(scope, receive, send_quietly)
-        except Exception as error:
+        except Exception as error:  # kept for the command, which explains it, and raised on
             self.error = error
             raise
         finally:

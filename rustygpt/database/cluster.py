@@ -58,7 +58,7 @@ class Cluster:
             self._fill(staging, password, timeout_seconds)
             sync_file_system(staging)
             staging.rename(self.folder)
-        except BaseException:
+        except BaseException:  # also when cancelled or interrupted: no half cluster stays; raised on
             shutil.rmtree(staging, ignore_errors=True)
             raise
         sync_file_system(self.folder.parent)

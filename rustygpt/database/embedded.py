@@ -82,7 +82,7 @@ class EmbeddedPostgres:
         except OSError as error:
             self.stop()
             raise explain(f"The embedded PostgreSQL cannot use {self._folder}", str(error)) from error
-        except BaseException:
+        except BaseException:  # also when interrupted: no server is left behind; raised on
             self.stop()
             raise
 

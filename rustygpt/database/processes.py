@@ -123,7 +123,7 @@ def run_tool(
             raise EmbeddedPostgresError(
                 f"{Path(arguments[0]).name} did not end in time. Raise database.embedded_start_seconds."
             ) from error
-        except BaseException:
+        except BaseException:  # also when interrupted: the child does not outlive the call; raised on
             process.kill()
             raise
     return subprocess.CompletedProcess(arguments, process.returncode, output.decode(errors="replace"))

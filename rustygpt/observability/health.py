@@ -89,6 +89,6 @@ class HealthRoutes:
                 return await check()
         except TimeoutError:
             return f"{name}: no answer within {self._deadline_seconds:g} s"
-        except Exception as error:
+        except Exception as error:  # a check that is itself broken means "not ready", not a broken probe
             log.warning("readiness_check_failed", check=name, exc_info=error)
             return f"{name}: check failed"

@@ -58,7 +58,7 @@ class Coordinator:
         self._wanted = 0
         self._next_look_at = 0.0
         self._wake = asyncio.Event()
-        self._pages: dict[tuple[UUID, int], asyncio.Future[tuple[list[Frame], int, bool]]] = {}
+        self._pages: dict[tuple[UUID, int], asyncio.Future[tuple[list[Frame], int]]] = {}
 
     async def open(self) -> None:
         """Start at the log's end. Raises Unavailable."""
@@ -153,8 +153,8 @@ class Coordinator:
                     log.warning("log_unreadable", code=error.code)
                 await asyncio.sleep(min(0.1 * failures, 1.0))
 
-    async def page(self, conversation_id: UUID, after: int) -> tuple[list[Frame], int, bool]:
-        """Read a page of one conversation's log after a position: frames, the position read up to, and whether more may follow.
+    async def page(self, conversation_id: UUID, after: int) -> tuple[list[Frame], int]:
+        """Read a page of one conversation's log after a position: frames and the position read up to.
 
         Readers that ask for the same page at the same time share one query. Raises Unavailable.
         """
@@ -172,10 +172,10 @@ class Coordinator:
             )
             is_full = len(events) == PAGE_EVENTS
             self._count_replay(events)
-            page = [encode_event(event, self.epoch) for event in events], events[-1].position if is_full else upto, is_full
+            page = [encode_event(event, self.epoch) for event in events], events[-1].position if is_full else upto
             future.set_result(page)
             return page
-        except BaseException as error:
+        except BaseException as error:  # a cancellation too; raised on
             # The first reader may be gone while others wait: they read for themselves.
             future.set_exception(error if isinstance(error, DomainError) else PageAbandoned())
             future.exception()  # marks it as seen: there may be no other reader
