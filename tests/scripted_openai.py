@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-DEADLINE_SECONDS = 15.0
+DEADLINE_SECONDS = 60.0
+"""For machines under load; nothing waits that long when all is well."""
 SEND_BUFFER_BYTES = 16_384
 """Small, so that what the client does not read is soon noticed here."""
 
@@ -118,12 +119,22 @@ class ScriptedOpenAI:
         self.listed = asyncio.Event()
         self.script: Script | None = None
         self.calls: list[Call] = []
-        self._waiting: asyncio.Queue[Call] = asyncio.Queue()
+        self._waiting: list[Call] = []
+        self._has_come = asyncio.Event()
 
-    async def next_call(self) -> Call:
-        """Wait for the next chat request. Raises TimeoutError."""
+    async def next_call(self, about: str = "") -> Call:
+        """Wait for the next chat request, or for the one whose last turn is *about* this. Raises TimeoutError.
+
+        Questions that are asked at the same time come in any order: who expects two says which is which.
+        """
         async with asyncio.timeout(DEADLINE_SECONDS):
-            return await self._waiting.get()
+            while True:
+                for call in self._waiting:
+                    if not about or about in call.turns[-1][1]:
+                        self._waiting.remove(call)
+                        return call
+                self._has_come.clear()
+                await self._has_come.wait()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Handle one connection."""
@@ -153,7 +164,8 @@ class ScriptedOpenAI:
         async with asyncio.TaskGroup() as group:
             watcher = group.create_task(watch())
             if self.script is None:
-                self._waiting.put_nowait(call)
+                self._waiting.append(call)
+                self._has_come.set()
             else:
                 await self.script(call)
             await call.over.wait()

@@ -1,6 +1,7 @@
 """The whole application on a real socket inside the test's event loop: fast enough for every test, and no part of it replaced."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -14,7 +15,8 @@ from rustygpt.cli.listener import open_listener
 from rustygpt.settings import Settings
 from rustygpt.streaming.sockets import BoundedProtocol, bound_buffers
 
-START_SECONDS = 20
+START_SECONDS = 60
+END_SECONDS = 30
 CHEAP_PASSWORDS = {"argon2_time_cost": 1, "argon2_memory_kib": 8, "signup": True}
 """Argon2's cost is tested by itself; everywhere else it would only be waited for."""
 
@@ -76,6 +78,16 @@ async def serving(settings: Settings, dsn: str) -> AsyncIterator[Site]:
         timeout_graceful_shutdown=5,
     )
     server = _Server(config)
+    with listener:  # the server closes it, unless it is cancelled
+        async with _served(server, listener):
+            try:
+                yield Site(f"http://127.0.0.1:{listener.getsockname()[1]}", application, settings)
+            finally:
+                application.begin_drain()
+
+
+@asynccontextmanager
+async def _served(server: _Server, listener: socket.socket) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as group:
         task = group.create_task(server.serve(sockets=[listener]))
         async with asyncio.timeout(START_SECONDS):
@@ -84,8 +96,8 @@ async def serving(settings: Settings, dsn: str) -> AsyncIterator[Site]:
                     raise RuntimeError("the application did not start")
                 await asyncio.sleep(0)
         try:
-            yield Site(f"http://127.0.0.1:{listener.getsockname()[1]}", application, settings)
+            yield
         finally:
-            application.begin_drain()
             server.should_exit = True
             server.is_over.set()
+            await asyncio.wait([task], timeout=END_SECONDS)  # also for a test that failed: the group would cut its sockets off
