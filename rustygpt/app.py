@@ -15,9 +15,10 @@ from rustygpt.assistant.catalogue import Catalogue, build_catalogue
 from rustygpt.assistant.generation import Workbench
 from rustygpt.assistant.routes import AssistantRoutes
 from rustygpt.assistant.runner import Runner
+from rustygpt.auth.api_keys import ApiKeyRoutes
 from rustygpt.auth.authenticate import AuthenticationMiddleware
 from rustygpt.auth.passwords import Passwords
-from rustygpt.auth.procedures import ended_sessions
+from rustygpt.auth.procedures import ended_credentials
 from rustygpt.auth.routes import AuthRoutes
 from rustygpt.auth.sessions import SessionCookies
 from rustygpt.auth.sign_in import SignIn
@@ -32,7 +33,6 @@ from rustygpt.http.cursors import PageCursors
 from rustygpt.http.middleware import RequestContextMiddleware, SecurityHeadersMiddleware
 from rustygpt.http.problem import exception_handlers
 from rustygpt.http.routing import merge_methods
-from rustygpt.ids import SessionId
 from rustygpt.lifespan import Parts, running
 from rustygpt.maintenance import Maintenance
 from rustygpt.messages.routes import FindMention, MessageRoutes
@@ -110,8 +110,8 @@ def _build_parts(settings: Settings, dsn: str) -> Parts:
     event_log = EventLog(database, settings.sse, metrics, lease_seconds=settings.assistant.lease_seconds, publish=bus.publish)
     bench = Workbench(database, catalogue, event_log, bus, metrics, settings.assistant)
 
-    async def find_ended(sessions: Collection[UUID]) -> list[UUID]:
-        return [row.session_id for row in await ended_sessions(database, sessions=[SessionId(each) for each in sessions])]
+    async def find_ended(credentials: Collection[UUID]) -> list[UUID]:
+        return [row.credential_id for row in await ended_credentials(database, credentials=list(credentials))]
 
     parts = Parts(
         settings=settings,
@@ -157,6 +157,7 @@ def _routes(parts: Parts) -> list[BaseRoute]:
     return [
         *HealthRoutes(_readiness(parts), metrics, settings.metrics.token).routes,
         *AuthRoutes(database, sign_in, cookies, cursors, settings.auth, max_body_bytes=max_bytes).routes,
+        *ApiKeyRoutes(database, bus, cursors, max_bytes).routes,
         *ConversationRoutes(database, bus, cursors, parts.catalogue.require_model, max_bytes).routes,
         *MemberRoutes(database, bus, cursors, max_bytes).routes,
         *MessageRoutes(database, bus, cursors, find_mention, parts.catalogue.require_model, max_bytes).routes,

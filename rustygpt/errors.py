@@ -5,6 +5,7 @@
     ├── SignInRequired      401 RGP.AUTH.REQUIRED
     ├── InvalidCredentials  401 RGP.AUTH.INVALID_CREDENTIALS
     ├── SessionExpired      401 RGP.AUTH.SESSION_EXPIRED
+    ├── KeyRevoked          401 RGP.AUTH.KEY_REVOKED     also when it has expired
     ├── CsrfRefused         403 RGP.AUTH.CSRF
     ├── Forbidden           403 RGP.RBAC.FORBIDDEN
     ├── NotFound            404 RGP.NOT_FOUND            also for what one may not see
@@ -68,6 +69,10 @@ class InvalidCredentials(DomainError):
 
 class SessionExpired(DomainError):
     status, code, title = 401, "RGP.AUTH.SESSION_EXPIRED", "The session has ended. Sign in again."
+
+
+class KeyRevoked(DomainError):
+    status, code, title = 401, "RGP.AUTH.KEY_REVOKED", "The API key was revoked or has expired."
 
 
 class CsrfRefused(DomainError):

@@ -1,17 +1,18 @@
-"""Who is asking. An actor is always a live session of an active user, found for this very request; routes get it from `actor_of`.
+"""Who is asking. An actor is always an active user with a live session or API key, found for this very request.
 
 The middleware of `authenticate.py` writes either an Actor or the reason why there is none into the scope; anonymous routes ignore
-both, all others raise that reason.
+both, all others raise that reason. What only a person at a browser may do asks for a SessionActor.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
+from uuid import UUID
 
 from starlette.requests import HTTPConnection
-from starlette.types import Scope
+from starlette.types import Scope as AsgiScope
 
-from rustygpt.errors import DomainError, SignInRequired
+from rustygpt.errors import DomainError, Forbidden, SignInRequired
 from rustygpt.http.middleware import ACTOR_KEY
 from rustygpt.ids import SessionId, UserId
 
@@ -19,23 +20,44 @@ REFUSAL_KEY: Final = "rustygpt.actor_refusal"
 """Where the scope holds the DomainError that says why a shown credential makes nobody an actor."""
 
 UserRole = Literal["admin", "user"]
+Scope = Literal["chat", "v1", "admin"]
+"""What an API key is good for: `chat` is `/api`, `v1` is `/v1`, `admin` is `/api/admin`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """A signed-in user. `absolute_expires_at` is when the session ends, whatever happens; it may end sooner."""
+    """A user who is asking. `absolute_expires_at` is when the credential ends, whatever happens (None: never); it may end sooner.
+
+    `credential_id` is the id of the session or API key.
+    """
 
     user_id: UserId
-    session_id: SessionId
+    credential_id: UUID
     role: UserRole
     display_name: str
-    absolute_expires_at: datetime
+    absolute_expires_at: datetime | None
 
 
-def actor_of(source: HTTPConnection | Scope) -> Actor:
+@dataclass(frozen=True, slots=True)
+class SessionActor(Actor):
+    """A user with a session."""
+
+    @property
+    def session_id(self) -> SessionId:
+        """The session that this request came with."""
+        return SessionId(self.credential_id)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyActor(Actor):
+    """A program with an API key of a user."""
+
+
+def actor_of(source: HTTPConnection | AsgiScope) -> Actor:
     """Return who is asking, given a request or its scope.
 
-    Raises SignInRequired, SessionExpired, AccountDisabled, or Unavailable when the database could not say.
+    Raises SignInRequired, SessionExpired, InvalidCredentials, KeyRevoked, AccountDisabled, Forbidden for a key without the scope,
+    or Unavailable when the database could not say.
     """
     scope = source.scope if isinstance(source, HTTPConnection) else source
     actor = scope.get(ACTOR_KEY)
@@ -45,7 +67,15 @@ def actor_of(source: HTTPConnection | Scope) -> Actor:
     raise refusal if isinstance(refusal, DomainError) else SignInRequired()
 
 
-def find_actor(source: HTTPConnection | Scope) -> Actor | None:
+def session_actor_of(source: HTTPConnection) -> SessionActor:
+    """Return who is asking at a browser. Raises Forbidden for API keys: a leaked one must not make itself a way to stay; else as `actor_of`."""
+    actor = actor_of(source)
+    if not isinstance(actor, SessionActor):
+        raise Forbidden("API keys may not do this. Sign in with a session.")
+    return actor
+
+
+def find_actor(source: HTTPConnection | AsgiScope) -> Actor | None:
     """Return who is asking, or None for anonymous requests and for credentials that are no good."""
     scope = source.scope if isinstance(source, HTTPConnection) else source
     actor = scope.get(ACTOR_KEY)

@@ -4,18 +4,20 @@ A cookie that is no good leaves the request anonymous, with the reason kept for 
 form. Paths outside *prefixes* (pages, assets, probes) cost no look-up and never have an actor.
 """
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 from typing import Final
 
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rustygpt.auth import procedures
-from rustygpt.auth.actor import REFUSAL_KEY, Actor
+from rustygpt.auth.actor import REFUSAL_KEY, Actor, KeyActor, SessionActor
+from rustygpt.auth.actor import Scope as KeyScope
+from rustygpt.auth.api_keys import find_api_key, is_api_key
 from rustygpt.auth.csrf import SAFE_METHODS, origin_of, require_csrf_token, require_own_origin
 from rustygpt.auth.sessions import SESSION_COOKIE, is_token, token_hash
 from rustygpt.database.pool import Database
-from rustygpt.errors import AccountDisabled, DomainError, SessionExpired, SignInRequired
+from rustygpt.errors import AccountDisabled, DomainError, Forbidden, InvalidCredentials, KeyRevoked, SessionExpired
 from rustygpt.http.middleware import ACTOR_KEY
 from rustygpt.http.problem import send_problem
 from rustygpt.settings import SessionSettings
@@ -27,6 +29,8 @@ STREAM_PREFIX: Final = "/api/stream"
 
 class AuthenticationMiddleware:
     """Puts an Actor, or the reason why there is none, into the scope; asks for the CSRF token where a cookie made the actor.
+
+    `Authorization: Bearer sk-…` is an API key, and beats a cookie; it must have the scope that the path asks for.
 
     *trusted_urls* are URLs such as `https://chat.example.com` whose origins count as our own; empty ones are passed over.
     """
@@ -60,9 +64,10 @@ class AuthenticationMiddleware:
     async def _examine(self, scope: Scope) -> None:
         """Raises CsrfRefused; everything else that is wrong is kept for `actor_of`."""
         request = HTTPConnection(scope)
-        if request.headers.get("authorization", "")[:7].lower() == "bearer ":
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer":
             # No browser adds this header by itself, so there is nothing to forge; and no cookie stands in for a bad key.
-            scope[REFUSAL_KEY] = SignInRequired("API keys are not accepted here. Sign in with a session.")
+            await self._admit(scope, self._find_key_actor(key.strip(), _scope_of(scope["path"])))
             return
         is_unsafe = scope["method"] not in SAFE_METHODS
         if is_unsafe:
@@ -70,15 +75,32 @@ class AuthenticationMiddleware:
         token = request.cookies.get(SESSION_COOKIE)
         if not token:
             return
-        try:
-            scope[ACTOR_KEY] = await self._find_actor(token, is_activity=not scope["path"].startswith(STREAM_PREFIX))
-        except DomainError as refusal:
-            scope[REFUSAL_KEY] = refusal.with_traceback(None)  # its frames hold this very scope
-            return
-        if is_unsafe:
+        finding = self._find_session_actor(token, is_activity=not scope["path"].startswith(STREAM_PREFIX))
+        if await self._admit(scope, finding) and is_unsafe:
             require_csrf_token(request, token)
 
-    async def _find_actor(self, token: str, *, is_activity: bool) -> Actor:
+    async def _admit(self, scope: Scope, finding: Awaitable[Actor]) -> bool:
+        try:
+            scope[ACTOR_KEY] = await finding
+        except DomainError as refusal:
+            scope[REFUSAL_KEY] = refusal.with_traceback(None)  # its frames hold this very scope
+            return False
+        return True
+
+    async def _find_key_actor(self, key: str, needed: KeyScope) -> KeyActor:
+        """Raises InvalidCredentials, KeyRevoked, AccountDisabled, Forbidden or Unavailable."""
+        found = await find_api_key(self._database, key_hash=token_hash(key)) if is_api_key(key) else None
+        if found is None:
+            raise InvalidCredentials("There is no such API key.")
+        if found.state == "revoked":
+            raise KeyRevoked
+        if found.state == "disabled":
+            raise AccountDisabled
+        if needed not in found.scopes:
+            raise Forbidden(f"This API key does not have the scope {needed}.")
+        return KeyActor(found.user_id, found.key_id, found.role, found.display_name, found.expires_at)
+
+    async def _find_session_actor(self, token: str, *, is_activity: bool) -> SessionActor:
         """Raises SessionExpired, AccountDisabled or Unavailable."""
         if not is_token(token):
             raise SessionExpired
@@ -92,4 +114,10 @@ class AuthenticationMiddleware:
             raise SessionExpired
         if found.state == "disabled":
             raise AccountDisabled
-        return Actor(found.user_id, found.session_id, found.role, found.display_name, found.absolute_expires_at)
+        return SessionActor(found.user_id, found.session_id, found.role, found.display_name, found.absolute_expires_at)
+
+
+def _scope_of(path: str) -> KeyScope:
+    if path.startswith("/v1/"):
+        return "v1"
+    return "admin" if path.startswith("/api/admin/") else "chat"

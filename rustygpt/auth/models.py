@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
+from uuid import UUID
 
-from rustygpt.auth.actor import UserRole
-from rustygpt.ids import SessionId, UserId
+from rustygpt.auth.actor import Scope, UserRole
+from rustygpt.ids import ApiKeyId, SessionId, UserId
 
 UserStatus = Literal["active", "disabled"]
 SessionState = Literal["live", "revoked", "expired", "disabled"]
@@ -45,6 +46,32 @@ class FoundSession:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundKey:
+    """Who shows an API key, and whether it still is good for anything."""
+
+    state: Literal["live", "revoked", "disabled"]
+    key_id: ApiKeyId
+    user_id: UserId
+    role: UserRole
+    display_name: str
+    scopes: list[Scope]
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedKey:
+    """One of a user's live API keys; `hint` is how it begins."""
+
+    key_id: ApiKeyId
+    name: str
+    hint: str
+    scopes: list[Scope]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class SignedInUser:
     """A live session with its user, in full."""
 
@@ -78,6 +105,13 @@ class ListedSession:
     last_seen_at: datetime
     expires_at: datetime
     absolute_expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EndedCredential:
+    """The id of a session or API key that may no longer be used."""
+
+    credential_id: UUID
 
 
 @dataclass(frozen=True, slots=True)

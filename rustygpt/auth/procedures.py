@@ -1,10 +1,12 @@
 """One function per stored procedure of `sql/procedures/auth/`, of the same name; what each does, raises and locks is written there."""
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from rustygpt.auth.actor import UserRole
 from rustygpt.auth.models import (
     Credentials,
+    EndedCredential,
     EndedSession,
     FoundSession,
     ListedSession,
@@ -30,6 +32,10 @@ async def create_first_administrator(database: Database, *, email: str, display_
 async def create_user(database: Database, *, email: str, display_name: str, password_hash: str, role: UserRole) -> User:
     """Raise Conflict when the address is taken."""
     return await database.one("create_user", User, email=email, display_name=display_name, password_hash=password_hash, role=role)
+
+
+async def read_user(database: Database, *, actor: UserId) -> User:
+    return await database.one("read_user", User, actor=actor)
 
 
 async def find_credentials(database: Database, *, email: str) -> Credentials | None:
@@ -138,8 +144,8 @@ async def change_password(
     )
 
 
-async def ended_sessions(database: Database, *, sessions: Sequence[SessionId]) -> list[EndedSession]:
-    return await database.many("ended_sessions", EndedSession, sessions=sessions)
+async def ended_credentials(database: Database, *, credentials: Sequence[UUID]) -> list[EndedCredential]:
+    return await database.many("ended_credentials", EndedCredential, credentials=credentials)
 
 
 async def count_active_sessions(database: Database) -> int:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rustygpt.auth import procedures
-from rustygpt.auth.actor import Actor, actor_of, find_actor
+from rustygpt.auth.actor import SessionActor, actor_of, find_actor, session_actor_of
 from rustygpt.auth.bodies import LoginBody, NewAccount, PasswordBody
 from rustygpt.auth.csrf import CSRF_COOKIE, csrf_token
 from rustygpt.auth.device import device_of
@@ -93,7 +93,7 @@ class AuthRoutes:
     async def log_out(self, request: Request) -> Response:
         """End the session. Also takes a session that has ended: the browser then just forgets it."""
         try:
-            actor = actor_of(request)
+            actor = session_actor_of(request)
         except (SessionExpired, AccountDisabled):
             return self._signed_out(request)
         await self._sign_in.log_out(actor)
@@ -101,12 +101,16 @@ class AuthRoutes:
 
     async def refresh(self, request: Request) -> Response:
         """Replace the session's token."""
-        signed_in = await self._sign_in.refresh(actor_of(request), request.cookies[SESSION_COOKIE])
+        signed_in = await self._sign_in.refresh(session_actor_of(request), request.cookies[SESSION_COOKIE])
         return self._with_cookies(request, json_response(_answer(signed_in), headers=ROTATED), signed_in)
 
     async def me(self, request: Request) -> Response:
-        """Say who is signed in; a browser that lost its CSRF cookie gets it back."""
-        user = await self._sign_in.me(actor_of(request))
+        """Say who is asking; a browser that lost its CSRF cookie gets it back. For an API key there is no session."""
+        actor = actor_of(request)
+        if not isinstance(actor, SessionActor):
+            user_of_key = await procedures.read_user(self._database, actor=actor.user_id)
+            return json_response({"user": asdict(user_of_key), "session": None})
+        user = await self._sign_in.me(actor)
         response = json_response({"user": _user(user), "session": _session(user)})
         token = request.cookies[SESSION_COOKIE]
         if request.cookies.get(CSRF_COOKIE) != csrf_token(token):
@@ -115,7 +119,7 @@ class AuthRoutes:
 
     async def list_sessions(self, request: Request) -> Response:
         """List the user's live sessions, newest first."""
-        actor, limit = actor_of(request), query_limit(request)
+        actor, limit = session_actor_of(request), query_limit(request)
         (before,) = self._cursors.page(query_value(request, "cursor"), CURSOR_KIND, 1)
         rows = await procedures.list_sessions(self._database, actor=actor.user_id, before=before, limit=limit + 1)
         page = rows[:limit]
@@ -125,14 +129,14 @@ class AuthRoutes:
 
     async def revoke_session(self, request: Request) -> Response:
         """End one of the user's sessions; the present one as a logout does."""
-        actor = actor_of(request)
+        actor = session_actor_of(request)
         session_id = SessionId(path_uuid(request, "session_id"))
         await self._sign_in.end(actor, session_id)
         return self._signed_out(request) if session_id == actor.session_id else Response(status_code=204)
 
     async def change_password(self, request: Request) -> Response:
         """Change the password: this session gets a new token, all others end."""
-        actor = actor_of(request)
+        actor = session_actor_of(request)
         body = await read_body(request, PasswordBody, max_bytes=self._max_body_bytes)
         token = request.cookies[SESSION_COOKIE]
         signed_in = await self._sign_in.change_password(actor, token, body.current_password, body.new_password)
@@ -159,7 +163,7 @@ def _caller(request: Request) -> Caller:
     return Caller(
         user_agent=user_agent or None,
         ip=request.client.host[:64] if request.client else None,
-        session_id=actor.session_id if actor else None,
+        session_id=actor.session_id if isinstance(actor, SessionActor) else None,
     )
 
 
@@ -191,7 +195,7 @@ def _session(user: SignedInUser) -> dict[str, Any]:
     }
 
 
-def _listed(row: ListedSession, actor: Actor) -> dict[str, Any]:
+def _listed(row: ListedSession, actor: SessionActor) -> dict[str, Any]:
     fields = asdict(row)
     return {
         "id": fields.pop("session_id"),

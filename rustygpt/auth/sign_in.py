@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from rustygpt.auth import procedures
-from rustygpt.auth.actor import Actor, UserRole
+from rustygpt.auth.actor import SessionActor, UserRole
 from rustygpt.auth.fields import check_password
 from rustygpt.auth.models import Credentials, SignedInUser, User
 from rustygpt.auth.passwords import Passwords
@@ -110,7 +110,7 @@ class SignIn:
         self._count("password", "success")
         return signed_in
 
-    async def refresh(self, actor: Actor, token: str) -> SignedIn:
+    async def refresh(self, actor: SessionActor, token: str) -> SignedIn:
         """Replace the session's token; *token* is the present one. Raises SessionExpired when it was replaced meanwhile."""
         fresh = new_token()
         await procedures.rotate_session(
@@ -124,7 +124,7 @@ class SignIn:
         self._metrics.auth_session_rotations_total.labels("refresh").inc()
         return await self._signed_in(actor.user_id, actor.session_id, fresh)
 
-    async def change_password(self, actor: Actor, token: str, current: str, new: str) -> SignedIn:
+    async def change_password(self, actor: SessionActor, token: str, current: str, new: str) -> SignedIn:
         """Store a new password, replace this session's token and end all others.
 
         Raises InvalidCredentials when *current* is wrong, Invalid, and Conflict when it changed meanwhile.
@@ -150,19 +150,19 @@ class SignIn:
         log.info("password_changed", user_id=str(actor.user_id), ended_sessions=len(ended))
         return await self._signed_in(actor.user_id, actor.session_id, fresh)
 
-    async def end(self, actor: Actor, session_id: SessionId) -> None:
+    async def end(self, actor: SessionActor, session_id: SessionId) -> None:
         """End one of the actor's own sessions and its live streams. Raises NotFound."""
         await procedures.revoke_session(self._database, actor=actor.user_id, session=session_id)
         self._announce_end([session_id])
 
-    async def log_out(self, actor: Actor) -> None:
+    async def log_out(self, actor: SessionActor) -> None:
         """End the actor's session; that it ended meanwhile is just as well."""
         try:
             await self.end(actor, actor.session_id)
         except NotFound:
             log.debug("session_had_ended", session_id=str(actor.session_id))
 
-    async def me(self, actor: Actor) -> SignedInUser:
+    async def me(self, actor: SessionActor) -> SignedInUser:
         """Return the session and its user, as stored now. Raises SessionExpired."""
         return await procedures.require_session(self._database, actor=actor.user_id, session=actor.session_id)
 

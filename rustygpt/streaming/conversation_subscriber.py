@@ -20,8 +20,8 @@ class ConversationSubscriber(Subscriber):
 
     kind = "conversation"
 
-    def __init__(self, coordinator: Coordinator, user_id: UUID, session_id: UUID, conversation_id: UUID) -> None:
-        super().__init__(coordinator, user_id, session_id)
+    def __init__(self, coordinator: Coordinator, user_id: UUID, credential_id: UUID, conversation_id: UUID) -> None:
+        super().__init__(coordinator, user_id, credential_id)
         self.conversation_id = conversation_id
         self._left_at: int | None = None
         coordinator.register(self)

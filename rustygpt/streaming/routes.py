@@ -7,6 +7,7 @@ gives up for good on any 4xx, 5xx and 204, so overload and drain are a 200 with 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -15,9 +16,9 @@ from uuid import UUID
 from starlette.requests import Request
 from starlette.routing import Route
 
-from rustygpt.auth.actor import Actor, actor_of
+from rustygpt.auth.actor import Actor, KeyActor, actor_of
 from rustygpt.database.call import Caller
-from rustygpt.errors import NotFound, RateLimited
+from rustygpt.errors import KeyRevoked, NotFound, RateLimited
 from rustygpt.http.request import path_uuid
 from rustygpt.ids import ConversationId
 from rustygpt.streaming.conversation_subscriber import ConversationSubscriber
@@ -77,10 +78,12 @@ class StreamRoutes:
         if self._coordinator.streams_of(actor.user_id) >= self._coordinator.settings.max_streams_per_user:
             raise RateLimited("You have too many streams open; close one.", retry_after_seconds=5)
         subscriber: UserSubscriber | ConversationSubscriber = (
-            UserSubscriber(self._coordinator, actor.user_id, actor.session_id)
+            UserSubscriber(self._coordinator, actor.user_id, actor.credential_id)
             if conversation_id is None
-            else ConversationSubscriber(self._coordinator, actor.user_id, actor.session_id, conversation_id)
+            else ConversationSubscriber(self._coordinator, actor.user_id, actor.credential_id, conversation_id)
         )
+        if isinstance(actor, KeyActor):
+            subscriber.refusal = KeyRevoked
         try:
             opened = await self._open(subscriber, actor, start)
             subscriber.cursor = opened.start
@@ -119,7 +122,8 @@ class Connection:
         self.subscriber = subscriber
         self.drain_at: float | None = None
         self.lifetime_ends_at = now + lifetime_seconds(coordinator.settings.max_lifetime_seconds)
-        self.session_ends_at = now + (actor.absolute_expires_at - datetime.now(UTC)).total_seconds()
+        ends_at = actor.absolute_expires_at
+        self.session_ends_at = math.inf if ends_at is None else now + (ends_at - datetime.now(UTC)).total_seconds()
         self._coordinator = coordinator
         self._sweeper = sweeper
         self._limit = asyncio.timeout(None)

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import structlog
 
-from rustygpt.errors import Unavailable
+from rustygpt.errors import DomainError, SessionExpired, Unavailable
 from rustygpt.streaming.backpressure import Level, build_block, level_of
 from rustygpt.streaming.frames import HEARTBEAT, Frame, encode_control, encode_retry
 from rustygpt.streaming.jitter import overload_reconnect_ms
@@ -56,9 +56,10 @@ class Subscriber(ABC):
 
     kind: str
 
-    def __init__(self, coordinator: Coordinator, user_id: UUID, session_id: UUID) -> None:
+    def __init__(self, coordinator: Coordinator, user_id: UUID, credential_id: UUID) -> None:
         self.user_id = user_id
-        self.session_id = session_id
+        self.credential_id = credential_id
+        self.refusal: type[DomainError] = SessionExpired
         self.following: set[UUID] = set()
         self.cursor = 0
         self.sending_since: float | None = None
@@ -214,10 +215,7 @@ class Subscriber(ABC):
 
     async def _send_farewell(self, send: SendBytes) -> None:
         if self.end_reason == "session_expired":
-            await self._send(
-                send,
-                encode_control("error", {"code": "RGP.AUTH.SESSION_EXPIRED", "message": "The session has ended. Sign in again."}),
-            )
+            await self._send(send, encode_control("error", {"code": self.refusal.code, "message": self.refusal.title}))
         elif self.end_reason == "drain":
             await self._send(send, encode_retry(overload_reconnect_ms()))
 

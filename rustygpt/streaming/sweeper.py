@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-EndedSessions = Callable[[Collection[UUID]], Awaitable[Collection[UUID]]]
-"""Given session ids, return those that have ended. Raises DomainError."""
+EndedCredentials = Callable[[Collection[UUID]], Awaitable[Collection[UUID]]]
+"""Given ids of sessions and API keys, return those that have ended. Raises DomainError."""
 
 
 class Sweeper:
     """Looks after every connection of the process."""
 
-    def __init__(self, coordinator: Coordinator, ended_sessions: EndedSessions) -> None:
+    def __init__(self, coordinator: Coordinator, ended_credentials: EndedCredentials) -> None:
         self._coordinator = coordinator
-        self._ended_sessions = ended_sessions
+        self._ended_credentials = ended_credentials
         self._settings = coordinator.settings
         self._connections: set[Connection] = set()
         self._drain_from: float | None = None
@@ -70,7 +70,7 @@ class Sweeper:
             self._next_poll_at = 0.0
         elif kind == "session_revoked":
             for connection in self._connections:
-                if str(connection.subscriber.session_id) == key:
+                if str(connection.subscriber.credential_id) == key:
                     connection.subscriber.end("session_expired")
 
     async def run(self) -> None:
@@ -107,16 +107,16 @@ class Sweeper:
             subscriber.beat()
 
     async def _poll_sessions(self) -> None:
-        sessions = {connection.subscriber.session_id for connection in self._connections}
+        sessions = {connection.subscriber.credential_id for connection in self._connections}
         if not sessions:
             return
         try:
-            ended = set(await self._ended_sessions(sessions))
+            ended = set(await self._ended_credentials(sessions))
         except DomainError as error:
             log.warning("session_poll_failed", code=error.code)
             return
         for connection in self._connections:
-            if connection.subscriber.session_id in ended:
+            if connection.subscriber.credential_id in ended:
                 connection.subscriber.end("session_expired")
 
     def _count(self, lags: Sequence[int]) -> None:

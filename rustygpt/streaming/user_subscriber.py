@@ -27,8 +27,8 @@ class UserSubscriber(Subscriber):
 
     kind = "user"
 
-    def __init__(self, coordinator: Coordinator, user_id: UUID, session_id: UUID) -> None:
-        super().__init__(coordinator, user_id, session_id)
+    def __init__(self, coordinator: Coordinator, user_id: UUID, credential_id: UUID) -> None:
+        super().__init__(coordinator, user_id, credential_id)
         self._windows: dict[UUID, tuple[int, int | None]] = {}
         self._dirty: set[UUID] = set()
         self._early: list[tuple[UUID, int, bool]] | None = []

@@ -63,6 +63,13 @@ begin
 end
 $$;
 
+-- read_user: an account as its owner sees it. One row for a known actor.
+create or replace function rustygpt_api.read_user(p_actor uuid)
+returns table (id uuid, email text, display_name text, role text, status text, created_at timestamptz)
+language sql stable security definer set search_path = rustygpt, pg_temp as $$
+  select u.id, u.email, u.display_name, u.role, u.status, u.created_at from users u where u.id = p_actor
+$$;
+
 -- find_credentials: what a password is checked against. Returns no row for an unknown address.
 create or replace function rustygpt_api.find_credentials(p_email text)
 returns table (user_id uuid, password_hash text, status text)

@@ -191,16 +191,20 @@ begin
 end
 $$;
 
--- ended_sessions: which of p_sessions may no longer be used, because they are gone, revoked, expired or their user is disabled.
--- For live streams: reads only, so that an open stream never keeps its session alive.
-create or replace function rustygpt_api.ended_sessions(p_sessions uuid[]) returns table (session_id uuid)
+-- ended_credentials: which of these sessions and API keys may no longer be used, because they are gone, revoked, expired or their
+-- user is disabled. For live streams: reads only, so that an open stream never keeps its session alive.
+create or replace function rustygpt_api.ended_credentials(p_credentials uuid[]) returns table (credential_id uuid)
 language sql stable security definer set search_path = rustygpt, pg_temp as $$
   select asked.id
-  from unnest(p_sessions) as asked (id)
+  from unnest(p_credentials) as asked (id)
   where not exists (
     select from sessions s
     join users u on u.id = s.user_id
     where s.id = asked.id and is_live(s, now()) and u.status = 'active'
+  ) and not exists (
+    select from api_keys k
+    join users u on u.id = k.user_id
+    where k.id = asked.id and is_key_live(k, now()) and u.status = 'active'
   )
 $$;
 
