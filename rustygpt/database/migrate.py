@@ -1,8 +1,8 @@
 """The schema's ledger: which scripts a database has, and bringing it up to this code.
 
-Migrations run once and never change, each in its own transaction; procedures run again when their file changed, all changed ones in
-one transaction. All under one advisory lock and with their ledger rows, so that several processes may start at once and a kill leaves
-whole scripts only.
+Migrations run once and never change, each in its own transaction; when a file of procedures changed, all of them are brought to what the
+files say, in one transaction. All under one advisory lock and with their ledger rows, so that several processes may start at once and a
+kill leaves whole scripts only.
 """
 
 from __future__ import annotations
@@ -15,18 +15,15 @@ import asyncpg
 import structlog
 
 from rustygpt import __version__
+from rustygpt.database.functions import replace_functions
 from rustygpt.database.scripts import Script, read_scripts
 
 log = structlog.get_logger(__name__)
 
 _LOCK = 0x52475054  # "RGPT"
 _LOCK_SECONDS = 60
-
-_CHECK_BODIES = """
-select case l.lanname when 'sql' then fmgr_sql_validator(p.oid) else plpgsql_validator(p.oid) end
-from pg_proc p join pg_language l on l.oid = p.prolang
-where p.pronamespace in ('rustygpt'::regnamespace, 'rustygpt_api'::regnamespace) and l.lanname in ('sql', 'plpgsql')
-"""
+_REMOVED = ""
+"""The checksum of a script that is gone. Its row stays: an older process beside a newer one must not miss it."""
 
 
 class SchemaError(Exception):
@@ -39,6 +36,7 @@ class SchemaStatus:
 
     missing: tuple[str, ...] = ()
     changed_procedures: tuple[str, ...] = ()
+    removed_procedures: tuple[str, ...] = ()
     changed_migrations: tuple[str, ...] = ()
     unknown_migrations: tuple[str, ...] = ()
     newer_version: str | None = None
@@ -76,14 +74,16 @@ async def migrate(dsn: str, scripts: Sequence[Script] | None = None, *, connect_
         await connection.execute(f"set lock_timeout = '{_LOCK_SECONDS}s'")
         await connection.execute(f"select pg_advisory_lock({_LOCK})")
         ledger = await _ledger(connection)
-        _refuse(_compare(ledger, scripts))
+        found = _compare(ledger, scripts)
+        _refuse(found)
         applied = [script for script in scripts if _checksum(ledger, script) != script.checksum]
         for script in applied:
             if script.kind == "migration":
                 async with connection.transaction():
-                    await _apply(connection, script)
-        if applied:
-            await _apply_procedures(connection, [script for script in applied if script.kind == "procedure"])
+                    await _apply_migration(connection, script)
+        if applied or found.removed_procedures:
+            changed = [script for script in applied if script.kind == "procedure"]
+            await _apply_procedures(connection, scripts, changed, found.removed_procedures)
         epoch = await connection.fetchval("select rustygpt.check_epoch()")
         return MigrationReport(tuple(applied), time.monotonic() - started, epoch)
     finally:
@@ -113,12 +113,16 @@ def _checksum(ledger: dict[str, _LedgerRow], script: Script) -> str | None:
 def _compare(ledger: dict[str, _LedgerRow], scripts: Sequence[Script]) -> SchemaStatus:
     paths = {script.path for script in scripts}
     changed = [script for script in scripts if _checksum(ledger, script) not in (None, script.checksum)]
+    unknown = sorted(ledger.keys() - paths)
     newest = max((row.app_version for row in ledger.values()), key=_version_key, default=__version__)
     return SchemaStatus(
         missing=tuple(script.path for script in scripts if script.path not in ledger),
         changed_procedures=tuple(script.path for script in changed if script.kind == "procedure"),
         changed_migrations=tuple(script.path for script in changed if script.kind == "migration"),
-        unknown_migrations=tuple(sorted(p for p, row in ledger.items() if row.kind == "migration" and p not in paths)),
+        removed_procedures=tuple(
+            path for path in unknown if ledger[path].kind == "procedure" and ledger[path].checksum != _REMOVED
+        ),
+        unknown_migrations=tuple(path for path in unknown if ledger[path].kind == "migration"),
         newer_version=newest if _version_key(newest) > _version_key(__version__) else None,
     )
 
@@ -132,22 +136,27 @@ def _refuse(found: SchemaStatus) -> None:
         raise SchemaError(f"applied migrations differ from this code: {names}; restore the files, migrations never change")
 
 
-async def _apply_procedures(connection: asyncpg.Connection[asyncpg.Record], scripts: Sequence[Script]) -> None:
-    """Replace the changed procedures all together: they call each other, and a set that does not fit leaves the former one."""
+async def _apply_procedures(
+    connection: asyncpg.Connection[asyncpg.Record], scripts: Sequence[Script], changed: Sequence[Script], removed: Sequence[str]
+) -> None:
+    """Replace the procedures all together: they call each other, and a set that does not fit leaves the former one."""
+    started = time.monotonic()
     async with connection.transaction():
-        # Functions may call functions of later files, so their bodies are checked when all are there.
-        await connection.execute("set local check_function_bodies = off")
-        for script in scripts:
-            await _apply(connection, script)
-        await connection.execute("set local check_function_bodies = on")
-        await connection.execute("set local search_path = rustygpt, pg_temp")
-        await connection.execute(_CHECK_BODIES)
-        await connection.execute("select rustygpt.grant_access()")
+        await replace_functions(connection, scripts)
+        for script in changed:
+            await _enter(connection, script)
+        await connection.execute("update rustygpt.schema_ledger set checksum = $2 where path = any ($1)", removed, _REMOVED)
+    log.debug("database_procedures_replaced", changed=len(changed), seconds=round(time.monotonic() - started, 4))
 
 
-async def _apply(connection: asyncpg.Connection[asyncpg.Record], script: Script) -> None:
+async def _apply_migration(connection: asyncpg.Connection[asyncpg.Record], script: Script) -> None:
     started = time.monotonic()
     await connection.execute(script.text)
+    await _enter(connection, script)
+    log.debug("database_script_applied", path=script.path, kind=script.kind, seconds=round(time.monotonic() - started, 4))
+
+
+async def _enter(connection: asyncpg.Connection[asyncpg.Record], script: Script) -> None:
     await connection.execute(
         """insert into rustygpt.schema_ledger (path, kind, checksum, app_version) values ($1, $2, $3, $4)
            on conflict (path) do update
@@ -157,7 +166,6 @@ async def _apply(connection: asyncpg.Connection[asyncpg.Record], script: Script)
         script.checksum,
         __version__,
     )
-    log.debug("database_script_applied", path=script.path, kind=script.kind, seconds=round(time.monotonic() - started, 4))
 
 
 def _version_key(version: str) -> tuple[int, ...]:

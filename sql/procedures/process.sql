@@ -1,7 +1,6 @@
 -- hold_database: serve this database from now on, until the connection closes, beside processes with the same bus only.
 -- p_bus: inprocess (which tells nobody else, so it bears no second process), postgres or redis.
 -- Returns the empty text when held, else the bus of a process that stands in the way.
-drop function if exists rustygpt_api.hold_database();  -- it had no argument before there was more than one bus
 create or replace function rustygpt_api.hold_database(p_bus text) returns text
 language plpgsql security definer set search_path = rustygpt, pg_temp as $$
 declare

@@ -15,6 +15,7 @@ STATEMENT = re.compile(
 
 PLACES = {
     "rustygpt/database/call.py": "builds the one statement that calls a procedure",
+    "rustygpt/database/functions.py": "replaces the procedures themselves",
     "rustygpt/database/migrate.py": "reads and writes the ledger before any procedure exists",
     "rustygpt/database/cluster.py": "makes the private cluster's role and database",
     "rustygpt/database/pool.py": "takes the role that may only call procedures",

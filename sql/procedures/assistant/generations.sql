@@ -1,11 +1,13 @@
 -- claim_generation: take the queued generation whose asker has the fewest running, the oldest first among equals.
 -- p_owner: this process. p_lease_seconds, p_deadline_seconds: from now, by the database's clock.
+-- requested_model: of a reply that is continued, the model that wrote its beginning. next_idx: the number of its next chunk.
 -- Returns one row or none. Two claims never get the same one (skip locked).
+drop function if exists rustygpt_api.claim_generation(text, double precision, double precision);  -- its columns have changed
 create or replace function rustygpt_api.claim_generation(
   p_owner text, p_lease_seconds double precision, p_deadline_seconds double precision
 ) returns table (
   message_id uuid, conversation_id uuid, root_id uuid, parent_id uuid, requested_by uuid, requested_model text, fence bigint,
-  queue_seconds double precision
+  next_idx integer, queue_seconds double precision
 )
 language plpgsql security definer set search_path = rustygpt, pg_temp as $$
 #variable_conflict use_column
@@ -15,7 +17,7 @@ begin
   select g.message_id into v_id
   from generations g
   where g.state = 'queued'
-  order by (select count(*) from generations r where r.requested_by = g.requested_by and r.state = 'running'), g.created_at
+  order by (select count(*) from generations r where r.requested_by = g.requested_by and r.state = 'running'), g.queued_at
   limit 1
   for no key update of g skip locked;
   return query
@@ -25,14 +27,15 @@ begin
         deadline_at = clock_timestamp() + make_interval(secs => p_deadline_seconds)
     from messages m
     where g.message_id = v_id and m.id = g.message_id
-    returning g.message_id, g.conversation_id, m.root_id, m.parent_id, g.requested_by, g.requested_model, g.fence,
-              extract(epoch from g.started_at - g.created_at)::double precision;
+    returning g.message_id, g.conversation_id, m.root_id, m.parent_id, g.requested_by,
+              case when g.attempt > 1 then continued_model(g) else g.requested_model end, g.fence,
+              g.next_idx, extract(epoch from g.started_at - g.queued_at)::double precision;
 end
 $$;
 
 -- read_prompt: what a generation answers: its message's ancestors, newest first, walking parents upward until p_characters are
--- gathered (the newest is given whatever its length). Deleted messages are left out.
--- speaker is the person's display name, null for the assistant.
+-- gathered (the newest is given whatever its length). Deleted messages are left out. Before all of them, and beside the budget, comes what
+-- a reply that is continued has said already. speaker is the person's display name, null for the assistant.
 create or replace function rustygpt_api.read_prompt(p_message uuid, p_characters integer)
 returns table (role text, speaker text, content text)
 language sql stable security definer set search_path = rustygpt, pg_temp as $$
@@ -45,14 +48,18 @@ language sql stable security definer set search_path = rustygpt, pg_temp as $$
     from path join messages p on p.id = path.parent_id
     where path.before + char_length(path.content) + char_length(p.content) <= p_characters
   )
-  select path.role, u.display_name, path.content
-  from path left join users u on u.id = path.author_id
-  where path.deleted_at is null and path.content <> ''
-  order by path.step
+  select said.role, said.speaker, said.content
+  from (
+    select m.role, null::text as speaker, m.content, 0 as step from messages m where m.id = p_message and m.content <> ''
+    union all
+    select path.role, u.display_name, path.content, path.step
+    from path left join users u on u.id = path.author_id
+    where path.deleted_at is null and path.content <> ''
+  ) said
+  order by said.step
 $$;
 
 -- read_generation_setting: what frames a generation's prompt. members: display names, those of the first thousand to join.
-drop function if exists rustygpt_api.read_generation_setting(uuid);  -- its columns have changed, which `replace` refuses
 create or replace function rustygpt_api.read_generation_setting(p_message uuid)
 returns table (system_prompt text, title text, member_count integer, members text[])
 language sql stable security definer set search_path = rustygpt, pg_temp as $$
@@ -94,8 +101,16 @@ begin
 end
 $$;
 
+-- add_tokens: the sum of two counts, of which either may be unknown; null when both are. Never more than an integer holds.
+create or replace function rustygpt.add_tokens(p_prior integer, p_more integer) returns integer
+language sql immutable as $$
+  select case when p_prior is not null or p_more is not null
+    then least(2147483647, coalesce(p_prior, 0)::bigint + coalesce(p_more, 0))::integer end
+$$;
+
 -- end_generation: close a generation whose row the caller has locked: final text, usage, events. Returns the last position.
 -- p_state: done, length, cancelled, timeout, error or interrupted. p_error_code and p_error_message: null unless it failed.
+-- p_prompt_tokens and p_completion_tokens: of this attempt; what is told is the sum of all attempts.
 -- Emits message.done, then error where there is one, then thread.activity. Locks thread, event_head.
 create or replace function rustygpt.end_generation(
   p_message uuid, p_state text, p_prompt_tokens integer, p_completion_tokens integer, p_error_code text, p_error_message text
@@ -109,16 +124,17 @@ begin
   update rustygpt.threads set last_activity_at = clock_timestamp() where root_id = v_root;
   update rustygpt.generations
   set state = p_state, finished_at = clock_timestamp(), fence = fence + case when p_state = 'interrupted' then 1 else 0 end,
-      prompt_tokens = p_prompt_tokens, completion_tokens = p_completion_tokens,
+      kept_idx = next_idx, prompt_tokens = rustygpt.add_tokens(prior_prompt_tokens, p_prompt_tokens),
+      completion_tokens = rustygpt.add_tokens(prior_completion_tokens, p_completion_tokens),
       error_code = p_error_code, error_message = p_error_message
   where message_id = p_message returning * into v_generation;
   perform rustygpt.append_event(v_generation.conversation_id, null, 'message.done', v_root, p_message, jsonb_build_object(
     'message_id', p_message, 'root_id', v_root, 'finish_reason', rustygpt.finish_reason(p_state),
-    'usage', rustygpt.usage_json(p_prompt_tokens, p_completion_tokens), 'chunks', v_generation.next_idx,
-    'model', coalesce(v_generation.model, v_generation.requested_model)));
+    'usage', rustygpt.usage_json(v_generation.prompt_tokens, v_generation.completion_tokens), 'chunks', v_generation.next_idx,
+    'model', coalesce(v_generation.model, v_generation.requested_model), 'attempt', v_generation.attempt));
   if p_error_code is not null then
     perform rustygpt.append_event(v_generation.conversation_id, null, 'error', v_root, p_message,
-      jsonb_build_object('code', p_error_code, 'message', p_error_message, 'message_id', p_message));
+      jsonb_build_object('code', p_error_code, 'message', p_error_message, 'message_id', p_message, 'attempt', v_generation.attempt));
   end if;
   return rustygpt.tell_thread_activity(v_root);
 end
@@ -198,7 +214,6 @@ $$;
 -- Emits message.done, error generation_interrupted unless cancelled, thread.activity.
 -- Locks all conversations, then all threads, then all generations, each in the order of their ids, and event_head last: closing them
 -- one by one would hold the log while waiting for the next conversation, whose holder waits for the log.
-drop function if exists rustygpt_api.reap_generations(uuid[], boolean, integer);  -- its columns have changed, which `replace` refuses
 create or replace function rustygpt_api.reap_generations(p_running uuid[], p_is_alone boolean, p_limit integer)
 returns table (message_id uuid, state text, "position" bigint)
 language plpgsql security definer set search_path = rustygpt, pg_temp as $$
@@ -229,5 +244,30 @@ begin
         'The server stopped while this was being written. What had been said is kept.');
     end if;
   end loop;
+end
+$$;
+
+-- stop_conversation: end every reply of a conversation that waits or runs, as cancelled and for good: its owner's fence is lost.
+-- The caller has locked the conversation. Returns those that ran, whose owners should be told. Emits and locks as end_generation.
+create or replace function rustygpt.stop_conversation(p_conversation uuid) returns uuid[]
+language plpgsql as $$
+declare
+  v_ids uuid[] := array(
+    select g.message_id from rustygpt.generations g
+    where g.conversation_id = p_conversation and g.state in ('queued', 'running') order by g.message_id);
+  v_running uuid[];
+  v_id uuid;
+begin
+  perform from rustygpt.threads t
+  where t.root_id in (select m.root_id from rustygpt.messages m where m.id = any (v_ids)) order by t.root_id for no key update;
+  perform from rustygpt.generations g where g.message_id = any (v_ids) order by g.message_id for no key update;
+  v_running := array(select g.message_id from rustygpt.generations g where g.message_id = any (v_ids) and g.state = 'running');
+  for v_id in
+    update rustygpt.generations g set fence = g.fence + 1, cancel_requested_at = coalesce(g.cancel_requested_at, clock_timestamp())
+    where g.message_id = any (v_ids) and g.state in ('queued', 'running') returning g.message_id
+  loop
+    perform rustygpt.end_generation(v_id, 'cancelled', null, null, null, null);
+  end loop;
+  return v_running;
 end
 $$;

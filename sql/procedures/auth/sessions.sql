@@ -12,7 +12,6 @@ $$;
 -- beyond p_max_sessions. In one call, because a sign-in that races this one may end the new session at once.
 -- Raises RG423 RGP.AUTH.DISABLED; RG401 RGP.AUTH.INVALID_CREDENTIALS when the password changed meanwhile.
 -- Locks the user, so that two sign-ins count one after the other. Forgets the user's sessions that ended 30 days ago.
-drop function if exists rustygpt_api.open_session(uuid, bytea, text, integer, integer, integer, uuid, text, text);  -- its columns changed
 create or replace function rustygpt_api.open_session(
   p_user uuid, p_token_hash bytea, p_known_hash text, p_idle_seconds integer, p_absolute_seconds integer,
   p_max_sessions integer, p_replaces uuid, p_user_agent text, p_ip text
