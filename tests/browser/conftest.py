@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 from rustygpt.app import WEB_FOLDER
 from tests.browser.visitor import Visitor
+from tests.person import DEADLINE_SECONDS
 from tests.site import Site, serving, settings_for
 
 CHROMIUM_VARIABLE = "RUSTYGPT_TEST_CHROMIUM"
@@ -20,6 +21,8 @@ ARGUMENTS = [
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
 TOKENS_PER_SECOND = 60
+
+expect.set_options(timeout=DEADLINE_SECONDS * 1_000)
 
 Arrive = Callable[..., Awaitable[Visitor]]
 
@@ -47,8 +50,10 @@ async def browser(chromium_path: str) -> AsyncIterator[Browser]:
     """One Chromium for one test."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium_path, args=ARGUMENTS)
-        yield browser
-        await browser.close()
+        try:
+            yield browser
+        finally:
+            await browser.close()
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ async def test_kill_in_the_middle_of_an_answer_loses_nothing(server: ServerProce
 
     await server.start()
     for visitor in (ada, bob):
-        await expect(visitor.answer_is("interrupted")).to_contain_text("Interrupted.", timeout=30_000)
+        await expect(visitor.answer_is("interrupted")).to_contain_text("Interrupted.")
         await expect(visitor.page.get_by_text("Reconnecting")).to_have_count(0)
     conversation = ada.page.url.rsplit("/", 1)[-1]
     stored = (await (await ada.context.request.get(f"{server.url}/api/conversations/{conversation}/messages")).json())["items"][0]
@@ -84,7 +84,7 @@ async def test_kill_in_the_middle_of_an_answer_loses_nothing(server: ServerProce
 
     await bob.say("@demo count to 50")
     for visitor in (ada, bob):
-        await expect(visitor.answer_is("complete")).to_contain_text("49 50", timeout=30_000)
+        await expect(visitor.answer_is("complete")).to_contain_text("49 50")
         assert await visitor.page.evaluate("window.isStillThisPage") is True
 
 
@@ -112,7 +112,7 @@ async def test_reload_in_the_middle_of_an_answer(slow_site: Site, arrive: Arrive
     await ada.start("Please count to 150")
     await ada.text_grows_past(60)
     await ada.page.reload()
-    await expect(ada.answer_is("complete")).to_be_visible(timeout=20_000)
+    await expect(ada.answer_is("complete")).to_be_visible()
     assert await ada.text_of_answer() == " ".join(str(number) for number in range(1, 151))
 
 

@@ -123,7 +123,7 @@ class Visitor:
     async def text_grows_past(self, length: int) -> str:
         """Wait until the newest answer shows more than *length* characters; return them."""
         prose = self.answer.locator(".prose")
-        await expect(prose).to_have_text(re.compile(rf"[\s\S]{{{length},}}"), timeout=30_000)
+        await expect(prose).to_have_text(re.compile(rf"[\s\S]{{{length},}}"))
         return await self.text_of_answer()
 
     # --- looking closely
