@@ -137,7 +137,7 @@ def _build_parts(settings: Settings, dsn: str) -> Parts:
 def _build_bus(settings: Settings, dsn: str, database: Database, coordinator: Coordinator) -> Bus:
     metrics = coordinator.metrics
     match settings.bus.kind:
-        case "inprocess":
+        case "inprocess" | "auto":  # the settings have put another word for auto
             return InProcessBus()
         case "postgres":
             return PostgresBus(dsn, settings.database, database, metrics, lambda: coordinator.epoch)

@@ -28,6 +28,7 @@ class ServerSettings(Table):
 
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65_535)
+    workers: int = Field(1, ge=1, le=64)
     public_url: HttpUrl = ""
     trusted_proxies: tuple[str, ...] = ()
     max_body_bytes: int = Field(1_048_576, ge=1_024, le=67_108_864)
@@ -249,6 +250,18 @@ class Settings(Table):
         if 0 < len(value.get_secret_value()) < 32:
             raise ValueError("must have at least 32 characters")
         return value
+
+    @model_validator(mode="after")
+    def _bus_reaches_every_worker(self) -> "Settings":
+        if self.bus.kind == "auto":
+            kind = "inprocess" if self.server.workers == 1 else "postgres"
+            object.__setattr__(self, "bus", self.bus.model_copy(update={"kind": kind}))
+        elif self.bus.kind == "inprocess" and self.server.workers > 1:
+            raise ValueError(
+                f'bus.kind = "inprocess" connects one process, and server.workers is {self.server.workers}; '
+                'leave bus.kind out, or take "postgres" or "redis"'
+            )
+        return self
 
     @model_validator(mode="after")
     def _administrator_is_complete(self) -> "Settings":

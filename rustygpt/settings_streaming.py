@@ -49,7 +49,8 @@ class SseSettings(Table):
 class BusSettings(Table):
     """`[bus]`"""
 
-    kind: Literal["inprocess", "postgres", "redis"] = "inprocess"
+    kind: Literal["auto", "inprocess", "postgres", "redis"] = "auto"
+    """`Settings` replaces auto: "inprocess" with one worker, else "postgres"."""
     url: SecretStr = SecretStr("")
 
     @field_validator("url")

@@ -22,6 +22,10 @@ from rustygpt.observability.logging import configure_logging
 if TYPE_CHECKING:
     from rustygpt.settings import LoggingSettings, Settings
 
+OTHER_CONNECTIONS = 2
+"""Of each process beside its pool: the process lock's and the bus's."""
+COMMAND_CONNECTIONS = 10
+"""For commands beside the server, and PostgreSQL's own reserve."""
 _REFUSALS = (
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
@@ -59,7 +63,8 @@ def lasting_server(settings: "Settings") -> Iterator[tuple[str, Callable[[], Non
         yield url, lambda: None
         return
     start_seconds = settings.database.embedded_start_seconds
-    server = EmbeddedPostgres(settings.data_dir, start_seconds=start_seconds)
+    connections = settings.server.workers * (settings.database.pool_max + OTHER_CONNECTIONS) + COMMAND_CONNECTIONS
+    server = EmbeddedPostgres(settings.data_dir, start_seconds=start_seconds, connections=connections)
     try:
         yield server.start(), Supervisor(server, start_seconds=start_seconds).check
     finally:

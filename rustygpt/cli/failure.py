@@ -37,7 +37,7 @@ def report(error: BaseException, *, is_debug: bool) -> ExitCode:
     cause = _only_cause(error)
     if is_debug:
         traceback.print_exception(cause)
-    message, remedy, code = _explain(cause)
+    message, remedy, code = explain(cause)
     first, *others = message.splitlines() or [type(cause).__name__]
     typer.secho("error: ", fg=typer.colors.RED, bold=True, err=True, nl=False)
     typer.echo("\n  ".join([first, *others]), err=True)
@@ -60,7 +60,9 @@ def _only_cause(error: BaseException) -> BaseException:
     return error
 
 
-def _explain(error: BaseException) -> tuple[str, str, ExitCode]:
+def explain(error: BaseException) -> tuple[str, str, ExitCode]:
+    """Return what went wrong, the remedy (a sentence, or nothing) and the exit code. A group of one stands for its error."""
+    error = _only_cause(error)
     # Imported here: these take a third of a second, and most commands end well.
     import asyncpg
 

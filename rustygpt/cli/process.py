@@ -18,14 +18,14 @@ from typing_extensions import override
 
 from rustygpt.database.processes import EmbeddedPostgresError
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
 
 class Server(uvicorn.Server):
     """One process's server. *begin_drain* is called once, in the event loop; *on_ready* when connections are answered.
 
     *check_database* is called ten times a second in the event loop and raises EmbeddedPostgresError when there is no hope.
     """
+
+    signals: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(
         self,
@@ -48,6 +48,11 @@ class Server(uvicorn.Server):
         """The signal that cut the drain short, if one did."""
         self.database_error: EmbeddedPostgresError | None = None
         """Why our own database is gone for good, if it is."""
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the end has begun."""
+        return self._drain_ends_at is not None
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -75,7 +80,7 @@ class Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Take the signals while serving. uvicorn's own raises them again at the end, which would hide the exit code 0."""
-        before = {number: signal.signal(number, self.handle_exit) for number in _SIGNALS}
+        before = {number: signal.signal(number, self.handle_exit) for number in self.signals}
         try:
             yield
         finally:
@@ -91,11 +96,15 @@ class Server(uvicorn.Server):
             self._drain_ends_at = self._loop.time() + self._drain_seconds
             self._loop.call_soon_threadsafe(self._begin_drain)
             return
+        self.force(sig)
+
+    def force(self, sig: int) -> None:
+        """Cancel everything, because of signal *sig*; called between two instructions, as `handle_exit`."""
         self.forced_by = sig
         self.force_exit = True
-        if self._serving is not None:
+        if self._loop is not None and self._serving is not None:
             self._loop.call_soon_threadsafe(self._serving.cancel)
-        for number in _SIGNALS:
+        for number in self.signals:
             signal.signal(number, signal.SIG_DFL)
 
     def end(self) -> None:

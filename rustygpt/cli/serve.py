@@ -15,6 +15,8 @@ from rustygpt.cli.options import ConfigFile, DataDir, read_settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import uvicorn
+
     from rustygpt.app import Application
     from rustygpt.cli.process import Lifespan, Server
     from rustygpt.settings import Settings
@@ -55,6 +57,10 @@ def serve(
     ] = None,
     config: ConfigFile = None,
     data_dir: DataDir = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", "-w", metavar="N", help="Serve the port with N processes. (default: 1)", show_default=False),
+    ] = None,
     log_level: Annotated[
         LogLevel | None, typer.Option("--log-level", help="How much to log. (default: info)", show_default=False)
     ] = None,
@@ -74,12 +80,14 @@ def serve(
         rustygpt serve
         rustygpt serve --host 0.0.0.0 --port 80 --data-dir /srv/rustygpt
         OPENAI_API_KEY=sk-… rustygpt serve
+        rustygpt serve --workers 4
         DATABASE_URL=postgres://chat:…@db/chat rustygpt serve --log-format json
     """
     settings = read_settings(
         config,
         server__host=host,
         server__port=port,
+        server__workers=workers,
         data_dir=data_dir,
         logging__level=log_level.value if log_level else None,
         logging__format=log_format.value if log_format else None,
@@ -94,6 +102,11 @@ def run(settings: "Settings") -> None:
     from rustygpt.observability.logging import configure_logging
 
     configure_logging(settings.logging)
+    if settings.server.workers > 1:
+        from rustygpt.cli.workers import serve_with_workers
+
+        serve_with_workers(settings)
+        return
     with (
         open_listener(settings.server.host, settings.server.port) as listener,
         lasting_server(settings) as (dsn, check_database),
@@ -110,16 +123,29 @@ def serve_application(
     application: "Application",
     check_database: "Callable[[], None]" = lambda: None,
 ) -> None:
+    from rustygpt.cli.process import Lifespan, Server
+
+    bound_listener(settings, listener)
+    lifespan = Lifespan(application.asgi)
+    server = Server(
+        server_config(settings, lifespan),
+        begin_drain=application.begin_drain,
+        on_ready=lambda: print_banner(settings, listener),
+        drain_seconds=settings.sse.drain_seconds,
+        check_database=check_database,
+    )
+    run_server(settings, dsn, server, lifespan, [listener])
+
+
+def run_server(settings: "Settings", dsn: str, server: "Server", lifespan: "Lifespan", sockets: list[socket.socket]) -> None:
+    """Run until its end. Raises what ended it unasked, SystemExit when a second signal did."""
     import asyncio
 
     from rustygpt.cli.connection import explained
-    from rustygpt.cli.process import Lifespan
 
-    lifespan = Lifespan(application.asgi)
-    server = _server(settings, listener, application, lifespan, check_database)
     lifespan.on_end = server.end
     try:
-        server.run(sockets=[listener])
+        server.run(sockets=sockets)
     except (SystemExit, asyncio.CancelledError, KeyboardInterrupt):
         if server.forced_by is not None:
             raise SystemExit(128 + server.forced_by) from None
@@ -132,21 +158,24 @@ def serve_application(
             raise lifespan.error
 
 
-def _server(
-    settings: "Settings",
-    listener: socket.socket,
-    application: "Application",
-    lifespan: "Lifespan",
-    check_database: "Callable[[], None]",
-) -> "Server":
+def bound_listener(settings: "Settings", listener: socket.socket) -> None:
+    from rustygpt.streaming.sockets import bound_buffers
+
+    bound_buffers(listener, unacknowledged_seconds=settings.sse.send_timeout_seconds)
+
+
+def longest_stop_seconds(settings: "Settings") -> float:
+    """How long a process that was asked to end may take."""
+    return settings.sse.drain_seconds + settings.assistant.shutdown_grace_seconds + STOP_MARGIN_SECONDS
+
+
+def server_config(settings: "Settings", lifespan: "Lifespan") -> "uvicorn.Config":
     import uvicorn
 
     from rustygpt.cli.listener import BACKLOG
-    from rustygpt.cli.process import Server
-    from rustygpt.streaming.sockets import BoundedProtocol, bound_buffers
+    from rustygpt.streaming.sockets import BoundedProtocol
 
-    bound_buffers(listener, unacknowledged_seconds=settings.sse.send_timeout_seconds)
-    config = uvicorn.Config(
+    return uvicorn.Config(
         lifespan,
         loop="uvloop" if sys.platform != "win32" else "asyncio",
         http=BoundedProtocol,
@@ -158,20 +187,11 @@ def _server(
         server_header=False,
         backlog=BACKLOG,
         timeout_keep_alive=settings.server.keep_alive_seconds,
-        timeout_graceful_shutdown=math.ceil(
-            settings.sse.drain_seconds + settings.assistant.shutdown_grace_seconds + STOP_MARGIN_SECONDS
-        ),
-    )
-    return Server(
-        config,
-        begin_drain=application.begin_drain,
-        on_ready=lambda: _print_banner(settings, listener),
-        drain_seconds=settings.sse.drain_seconds,
-        check_database=check_database,
+        timeout_graceful_shutdown=math.ceil(longest_stop_seconds(settings)),
     )
 
 
-def _print_banner(settings: "Settings", listener: socket.socket) -> None:
+def print_banner(settings: "Settings", listener: socket.socket) -> None:
     """Say where the page is. The first line has one form for programs that start us; the rest is for people."""
     import structlog
 
@@ -180,7 +200,8 @@ def _print_banner(settings: "Settings", listener: socket.socket) -> None:
     from rustygpt.cli.listener import url_of
 
     url = settings.server.public_url or url_of(listener)
-    structlog.get_logger(__name__).info("server_ready", url=url, version=__version__)
+    workers = {"workers": settings.server.workers} if settings.server.workers > 1 else {}
+    structlog.get_logger(__name__).info("server_ready", url=url, version=__version__, **workers)
     typer.echo(f"RustyGPT {__version__} is ready on {url}")
     if sys.stdout.isatty():
         typer.echo("")

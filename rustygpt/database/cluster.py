@@ -6,6 +6,7 @@ without the password: the socket's folder is private, and SCRAM asks besides.
 
 import ctypes
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -142,8 +143,8 @@ def sync_file_system(folder: Path) -> None:
         os.close(descriptor)
 
 
-def server_settings(socket_folder: str) -> list[str]:
-    """What the file postgresql.conf may not change."""
+def server_settings(folder: Path, socket_folder: str, connections: int) -> list[str]:
+    """What the file postgresql.conf in *folder* may not change, and `max_connections` where it says less than *connections*."""
     quoted = '"' + socket_folder.replace('"', '""') + '"'
     settings = {
         "listen_addresses": "",
@@ -153,4 +154,7 @@ def server_settings(socket_folder: str) -> list[str]:
         "logging_collector": "off",
         "cluster_name": NAME,
     }
+    said = re.findall(r"^\s*max_connections\s*=?\s*(\d+)", (folder / "postgresql.conf").read_text(errors="replace"), re.MULTILINE)
+    if said and int(said[-1]) < connections:
+        settings["max_connections"] = str(connections)
     return [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]

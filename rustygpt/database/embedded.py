@@ -52,14 +52,15 @@ _STARTS_LATER = ("shared memory block", "lock file")
 class EmbeddedPostgres:
     """The server of one data folder; `start` and `stop` are called on the main thread, outside the event loop.
 
-    A short-lived command sets `is_command`: it joins any server, and a lasting process never joins a server that ends with a
-    command but waits until it ended and starts its own.
+    *connections*: how many it bears at least, where postgresql.conf says less. A short-lived command sets `is_command`: it joins
+    any server, and a lasting process never joins a server that ends with a command but waits until it ended and starts its own.
     """
 
-    def __init__(self, data_dir: Path, *, start_seconds: float, is_command: bool = False) -> None:
+    def __init__(self, data_dir: Path, *, start_seconds: float, is_command: bool = False, connections: int = 0) -> None:
         self._folder = data_dir.resolve() / "postgres"
         self._cluster = self._folder / "cluster"
         self._start_seconds = start_seconds
+        self._connections = connections
         self._is_command = is_command
         self._lock: TextIO | None = None
         self._process: Popen[bytes] | None = None
@@ -259,7 +260,8 @@ class EmbeddedPostgres:
         with entrance(self._cluster, cluster.account) as folder, self._open_log() as log:
             self._log_start = os.fstat(log.fileno()).st_size
             server_socket = folder.name if socket_folder == str(self._cluster) else socket_folder
-            arguments = [cluster.binaries.program("postgres"), "-D", folder.name, *server_settings(server_socket)]
+            settings = server_settings(self._cluster, server_socket, self._connections)
+            arguments = [cluster.binaries.program("postgres"), "-D", folder.name, *settings]
             self._process = spawn(arguments, cluster.account, descriptors=folder.descriptors, log=log)
 
     def _is_ready(self) -> bool:

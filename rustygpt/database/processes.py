@@ -131,7 +131,7 @@ def run_tool(
 
 def spawn(arguments: list[str], account: Account | None, *, descriptors: tuple[int, ...], log: TextIO) -> subprocess.Popen[bytes]:
     """Start the server as `account`, output to `log`; it gets SIGINT (fast shutdown) when the calling thread ends."""
-    before = _die_with_parent(signal.SIGINT)
+    before = die_with_parent(signal.SIGINT)
     return _popen(arguments, account, descriptors, before, stdin=subprocess.DEVNULL, output=log)
 
 
@@ -161,7 +161,8 @@ def _popen(
     )
 
 
-def _die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
+def die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
+    """Return what a child calls first, so that it gets *number* when the thread that made it ends; None where there is no such thing."""
     if sys.platform != "linux":
         return None
     parent = os.getpid()
@@ -176,7 +177,7 @@ def _die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
 
 def _before_tool(account: Account | None) -> Callable[[], None] | None:
     """Tools are killed with us. initdb wants its user in /etc/passwd: a user without a name (`docker run --user 12345`) borrows `nobody`'s."""
-    die = _die_with_parent(signal.SIGKILL)
+    die = die_with_parent(signal.SIGKILL)
     uid, gid = (account.uid, account.gid) if account else (os.geteuid(), os.getegid())
     if die is None or _has_name(uid):
         return die

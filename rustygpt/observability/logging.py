@@ -9,6 +9,7 @@ import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, Final, TextIO, assert_never
 
 import orjson
@@ -54,10 +55,10 @@ _TOLD: Final = (
 _NOISY: Final = ("httpx2", "httpcore2", "asyncio", "uvicorn.access")
 
 
-def configure_logging(settings: LoggingSettings, stream: TextIO | None = None) -> None:
+def configure_logging(settings: LoggingSettings, stream: TextIO | None = None, *, worker: int | None = None) -> None:
     """Send every log line of the process to *stream* (standard error by default). May be called again; the last call counts.
 
-    `format = "auto"` means text on a terminal and JSON elsewhere.
+    `format = "auto"` means text on a terminal and JSON elsewhere. *worker*: a number that every line gets.
     """
     target = stream if stream is not None else sys.stderr
     level = logging.getLevelNamesMapping()[settings.level.upper()]
@@ -68,6 +69,8 @@ def configure_logging(settings: LoggingSettings, stream: TextIO | None = None) -
         _format_exception,
         redact,
     ]
+    if worker is not None:
+        shared.insert(3, partial(_add_worker, worker))
     renderer = _renderer(settings, target)
     structlog.configure(
         processors=[*shared, *renderer],
@@ -83,6 +86,10 @@ def configure_logging(settings: LoggingSettings, stream: TextIO | None = None) -
         )
     )
     _install(handler, level)
+
+
+def _add_worker(worker: int, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    return {**event, "worker": worker}
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

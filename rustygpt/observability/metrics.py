@@ -6,8 +6,7 @@ An attribute has the exported name without the prefix `rustygpt_`; each family e
 """
 
 from collections.abc import Sequence
-from itertools import product
-from typing import Final, Generic, TypeVar
+from typing import Final, Literal
 
 from prometheus_client import (
     CollectorRegistry,
@@ -20,9 +19,11 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-Family = TypeVar("Family", Counter, Gauge, Histogram)
+from rustygpt.observability.closed_labels import OTHER, Closed
+from rustygpt.observability.shared_metrics import shared_registry
 
-OTHER: Final = "other"
+GaugeMode = Literal["livesum", "livemax", "livemostrecent"]
+
 UNMATCHED_ROUTE: Final = "unmatched"
 OTHER_METHOD: Final = "OTHER"
 MAX_MODELS: Final = 64
@@ -66,28 +67,8 @@ _WAIT_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 _BATCH_EVENTS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
-class Closed(Generic[Family]):
-    """A family whose label values are known beforehand. A look-up is one dict access; it never raises and never grows the set."""
-
-    def __init__(self, family: Family, **allowed: Sequence[str]) -> None:
-        self._family: Family = family
-        self._names = tuple(allowed)
-        self._allowed = tuple(frozenset(values) for values in allowed.values())
-        self._children: dict[tuple[str, ...], Family] = {values: family.labels(*values) for values in product(*allowed.values())}
-
-    def labels(self, *values: str, **named: str) -> Family:
-        """Return the series of these label values, given in order or by name."""
-        key = values or tuple(named[name] for name in self._names)
-        child = self._children.get(key)
-        return child if child is not None else self._other(key)
-
-    def _other(self, key: tuple[str, ...]) -> Family:
-        known = tuple(value if value in allowed else OTHER for value, allowed in zip(key, self._allowed, strict=True))
-        return self._children.setdefault(known, self._family.labels(*known))
-
-
 class Metrics:
-    """The metrics of one process on one registry; `Metrics()` makes its own, so nothing is global."""
+    """The metrics of one process on one registry; `Metrics()` makes its own, so nothing is global, except among workers."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # `_created` doubles the series, and nobody asks for it
@@ -96,7 +77,7 @@ class Metrics:
         self._declare_http()
         self._declare_streams()
         self._declare_slow_readers()
-        self._declare_bus()
+        self._declare_processes()
         self._declare_auth()
         self._declare_generations()
         self._declare_database()
@@ -107,6 +88,10 @@ class Metrics:
     def http_answered(self, method: str, route: str, status: int) -> None:
         """Count one answer. *route* is a template such as `/api/messages/{message_id}`, or UNMATCHED_ROUTE."""
         self.http_requests_total.labels(self.method_label(method), route, str(status)).inc()
+    def scraped(self) -> CollectorRegistry:
+        """Return the registry that a scrape shows: this process's, or the sum of all workers' at this moment."""
+        return shared_registry() or self.registry
+
 
     def http_took(self, method: str, route: str, seconds: float) -> None:
         """Record the duration of one finished request; event streams are not recorded, they last as long as the reader likes."""
@@ -138,8 +123,9 @@ class Metrics:
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
 
-    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
-        return Gauge(name, text, labels, registry=self.registry, multiprocess_mode="livesum")
+    def _gauge(self, name: str, text: str, *labels: str, of_workers: GaugeMode = "livesum") -> Gauge:
+        """*of_workers*: what several worker processes show together; a dead one's value is always forgotten."""
+        return Gauge(name, text, labels, registry=self.registry, multiprocess_mode=of_workers)
 
     def _histogram(self, name: str, text: str, buckets: Sequence[float], *labels: str) -> Histogram:
         return Histogram(name, text, labels, registry=self.registry, buckets=buckets)
@@ -213,7 +199,10 @@ class Metrics:
             "The slowest stream's unsent events over sse.channel_capacity; 1 is where merging begins.",
         )
 
-    def _declare_bus(self) -> None:
+    def _declare_processes(self) -> None:
+        self.worker_restarts_total = self._counter(
+            "rustygpt_worker_restarts_total", "Worker processes that ended unasked and were started again."
+        )
         self.bus_reconnects_total = self._counter(
             "bus_reconnects_total", "Times that the connection to the other processes was lost and made again."
         )
@@ -229,8 +218,11 @@ class Metrics:
             reason=ROTATION_REASONS,
         )
         self.auth_active_sessions = self._gauge(
-            "rustygpt_auth_active_sessions", "Sessions neither expired nor revoked, as last counted by maintenance."
+            "rustygpt_auth_active_sessions",
+            "Sessions neither expired nor revoked, as last counted by maintenance.",
+            of_workers="livemostrecent",
         )
+            of_workers="livemax",
 
     def _declare_generations(self) -> None:
         self._generations = self._counter("rustygpt_generations_total", "Generations ended.", "provider", "model", "outcome")

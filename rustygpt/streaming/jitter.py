@@ -3,6 +3,7 @@
 Not for secrets, so the fast generator does.
 """
 
+import os
 import random
 from typing import Final
 
@@ -12,6 +13,7 @@ LIFETIME_SPREAD: Final = (0.8, 1.2)
 BUS_RETRY_SECONDS: Final = (0.1, 2.0)
 
 _random = random.Random()  # noqa: S311
+os.register_at_fork(after_in_child=_random.seed)  # else all workers would send their readers the same times
 
 
 def reconnect_ms() -> int:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from prometheus_client import generate_latest
 
-from rustygpt.observability.metrics import MAX_MODELS, OTHER, Metrics
+from rustygpt.observability.closed_labels import OTHER
+from rustygpt.observability.metrics import MAX_MODELS, Metrics
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
 CONTRACT = [
