@@ -85,13 +85,13 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
 
-    def http_answered(self, method: str, route: str, status: int) -> None:
-        """Count one answer. *route* is a template such as `/api/messages/{message_id}`, or UNMATCHED_ROUTE."""
-        self.http_requests_total.labels(self.method_label(method), route, str(status)).inc()
     def scraped(self) -> CollectorRegistry:
         """Return the registry that a scrape shows: this process's, or the sum of all workers' at this moment."""
         return shared_registry() or self.registry
 
+    def http_answered(self, method: str, route: str, status: int) -> None:
+        """Count one answer. *route* is a template such as `/api/messages/{message_id}`, or UNMATCHED_ROUTE."""
+        self.http_requests_total.labels(self.method_label(method), route, str(status)).inc()
 
     def http_took(self, method: str, route: str, seconds: float) -> None:
         """Record the duration of one finished request; event streams are not recorded, they last as long as the reader likes."""
@@ -197,6 +197,7 @@ class Metrics:
         self.sse_queue_occupancy_ratio = self._gauge(
             "sse_queue_occupancy_ratio",
             "The slowest stream's unsent events over sse.channel_capacity; 1 is where merging begins.",
+            of_workers="livemax",
         )
 
     def _declare_processes(self) -> None:
@@ -222,7 +223,6 @@ class Metrics:
             "Sessions neither expired nor revoked, as last counted by maintenance.",
             of_workers="livemostrecent",
         )
-            of_workers="livemax",
 
     def _declare_generations(self) -> None:
         self._generations = self._counter("rustygpt_generations_total", "Generations ended.", "provider", "model", "outcome")
