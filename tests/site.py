@@ -62,8 +62,8 @@ def settings_for(data_dir: Path, **tables: Any) -> Settings:
 
 
 @asynccontextmanager
-async def serving(settings: Settings, dsn: str) -> AsyncIterator[Site]:
-    """Serve the application on a free port of the loopback address until the block ends."""
+async def serving(settings: Settings, dsn: str, *, protocol: type[asyncio.Protocol] = BoundedProtocol) -> AsyncIterator[Site]:
+    """Serve the application on a free port of the loopback address until the block ends; another *protocol* is somebody else's server."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     application = create_app(settings, dsn)
     listener = open_listener("127.0.0.1", 0)
@@ -73,7 +73,7 @@ async def serving(settings: Settings, dsn: str) -> AsyncIterator[Site]:
         log_config=None,
         access_log=False,
         proxy_headers=False,
-        http=BoundedProtocol,
+        http=protocol,
         lifespan="on",
         timeout_graceful_shutdown=5,
     )

@@ -19,6 +19,8 @@ from starlette.routing import Route
 from rustygpt.auth.actor import Actor, KeyActor, actor_of
 from rustygpt.database.call import Caller
 from rustygpt.errors import KeyRevoked, NotFound, RateLimited
+from rustygpt.http.middleware import ACTOR_KEY
+from rustygpt.http.problem import REQUEST_ID_KEY
 from rustygpt.http.request import path_uuid
 from rustygpt.ids import ConversationId
 from rustygpt.streaming.conversation_subscriber import ConversationSubscriber
@@ -26,12 +28,14 @@ from rustygpt.streaming.cursor import Cursor, Start, requested_start
 from rustygpt.streaming.frames import encode_control, encode_retry
 from rustygpt.streaming.jitter import lifetime_seconds, overload_reconnect_ms, reconnect_ms
 from rustygpt.streaming.procedures import OpenedStream, open_conversation_stream, open_user_stream
-from rustygpt.streaming.sockets import WRITE_CHUNK_KEY
+from rustygpt.streaming.sockets import find_peer
 from rustygpt.streaming.subscriber import Subscriber
 from rustygpt.streaming.user_subscriber import UserSubscriber
 
 if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
+    from collections.abc import Awaitable
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from rustygpt.streaming.coordinator import Coordinator
     from rustygpt.streaming.sweeper import Sweeper
@@ -41,6 +45,8 @@ HEADERS: Final = [
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 ]
+SCOPE_AFTER_START: Final = ("type", "method", "path", "route", ACTOR_KEY, REQUEST_ID_KEY)
+"""What the server and the middleware read once the answer has begun."""
 
 
 class StreamRoutes:
@@ -87,12 +93,15 @@ class StreamRoutes:
         try:
             opened = await self._open(subscriber, actor, start)
             subscriber.cursor = opened.start
-            subscriber.write_chunk = scope.get(WRITE_CHUNK_KEY)
+            subscriber.peer = find_peer(scope)
             if scope["method"] == "HEAD":
                 await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
                 await send({"type": "http.response.body", "body": b""})
                 return
-            await Connection(subscriber, actor, self._coordinator, self._sweeper).serve(receive, send, start, opened)
+            connection = Connection(subscriber, actor, self._coordinator, self._sweeper)
+            connection.prepare(start, opened)
+            del start, opened  # an idle stream would keep them, and with them the ids of all of a user's conversations
+            await connection.serve(receive, send)
         finally:
             self._coordinator.unregister(subscriber)
 
@@ -127,32 +136,38 @@ class Connection:
         self._coordinator = coordinator
         self._sweeper = sweeper
         self._limit = asyncio.timeout(None)
+        self._greeting = b""
 
     def abort(self) -> None:
         """Give up a send that does not end."""
         self._limit.reschedule(asyncio.get_running_loop().time())
 
-    async def serve(self, receive: Receive, send: Send, start: Start, opened: OpenedStream) -> None:
+    def prepare(self, start: Start, opened: OpenedStream) -> None:
+        """Say where the stream starts, for its greeting."""
+        self._greeting = self._encode_greeting(start, opened)
+
+    async def serve(self, receive: Receive, send: Send) -> None:
         """Send the stream until it ends or the client is gone."""
         self._sweeper.add(self)
+        peer = self.subscriber.peer
         try:
-            async with asyncio.TaskGroup() as group:
-                watcher = group.create_task(self._until_disconnect(receive))
-                try:
-                    await self._stream(send, start, opened)
-                finally:
-                    watcher.cancel()
+            if peer is None:
+                await self._stream_and_listen(receive, send)
+            else:
+                peer.watch(self._on_lost)
+                await self._stream(send)
         finally:
+            if peer is not None:
+                peer.unwatch()
             self._sweeper.discard(self)
 
-    async def _stream(self, send: Send, start: Start, opened: OpenedStream) -> None:
+    async def _stream(self, send: Send) -> None:
         async def send_bytes(data: bytes) -> None:
             await send({"type": "http.response.body", "body": data, "more_body": True})
 
         try:
             async with self._limit:
-                await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
-                await send_bytes(self._greeting(start, opened))
+                await self._begin(send)
                 await self.subscriber.run(send_bytes)
                 await send({"type": "http.response.body", "body": b""})
         except TimeoutError:
@@ -160,12 +175,32 @@ class Connection:
                 raise
             # Returning without the last body makes the server cut the connection; the client resumes after its last id.
 
+    async def _begin(self, send: Send) -> None:
+        """Send the head and the greeting, and let go what only the beginning needed."""
+        await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
+        await send({"type": "http.response.body", "body": self._greeting, "more_body": True})
+        self._greeting = b""
+        if self.subscriber.peer is not None:
+            self.subscriber.peer.forget_request(keep=SCOPE_AFTER_START)
+
+    async def _stream_and_listen(self, receive: Receive, send: Send) -> None:
+        """The same under a server that tells of a client's leaving only to who listens: with a task more."""
+        async with asyncio.TaskGroup() as group:
+            listener = group.create_task(self._until_disconnect(receive))
+            try:
+                await self._stream(send)
+            finally:
+                listener.cancel()
+
     async def _until_disconnect(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
+        self._on_lost()
+
+    def _on_lost(self) -> None:
         self.subscriber.end("disconnected")
 
-    def _greeting(self, start: Start, opened: OpenedStream) -> bytes:
+    def _encode_greeting(self, start: Start, opened: OpenedStream) -> bytes:
         metrics, settings = self._coordinator.metrics, self._coordinator.settings
         place = Cursor(opened.epoch, opened.start)
         is_live = start.cursor is None and start.since is None
@@ -206,11 +241,11 @@ class Connection:
 class _Endpoint:
     """A raw ASGI endpoint; Starlette would wrap a plain function in its Request and Response."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self._app(scope, receive, send)
 
 
 async def _send_away(send: Send) -> None:

@@ -23,7 +23,7 @@ from rustygpt.streaming.jitter import overload_reconnect_ms
 
 if TYPE_CHECKING:
     from rustygpt.streaming.coordinator import Coordinator
-    from rustygpt.streaming.sockets import WriteChunk
+    from rustygpt.streaming.sockets import Peer
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +64,7 @@ class Subscriber(ABC):
         self.cursor = 0
         self.sending_since: float | None = None
         self.end_reason: str | None = None
-        self.write_chunk: WriteChunk | None = None
+        self.peer: Peer | None = None
         self._coordinator = coordinator
         self._waiter: asyncio.Future[None] | None = None
         self._is_woken = False
@@ -89,10 +89,10 @@ class Subscriber(ABC):
         if (
             waiter is None
             or waiter.done()
-            or self.write_chunk is None
+            or self.peer is None
             or frame.position <= self.cursor
             or not self._takes(frame)
-            or not self.write_chunk(chunk)
+            or not self.peer.write_chunk(chunk)
         ):
             return False
         self.cursor = frame.position
@@ -141,7 +141,11 @@ class Subscriber(ABC):
                 self.end("left")
             elif self.cursor >= self._coordinator.head:  # else a page of the log held nothing for this user
                 self._arrive()
-                await self._idle(send)
+                if self._is_beat_due:
+                    self._is_beat_due = False
+                    await self._send(send, HEARTBEAT)
+                else:
+                    await self._wait()
         await self._send_farewell(send)
 
     @abstractmethod
@@ -173,13 +177,6 @@ class Subscriber(ABC):
         if self._replay_since is not None:
             self._coordinator.metrics.sse_replay_duration_seconds.observe(time.monotonic() - self._replay_since)
             self._replay_since = None
-
-    async def _idle(self, send: SendBytes) -> None:
-        if self._is_beat_due:
-            self._is_beat_due = False
-            await self._send(send, HEARTBEAT)
-        else:
-            await self._wait()
 
     async def _send_frames(self, send: SendBytes, pending: Pending) -> None:
         self._is_beat_due = False

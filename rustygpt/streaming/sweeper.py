@@ -84,12 +84,15 @@ class Sweeper:
             is_beat = now >= next_beat_at
             if is_beat:
                 next_beat_at = now + settings.heartbeat_seconds
-            for connection in list(self._connections):
-                self._look_at(connection, now, is_beat=is_beat)
+            self._look_at_all(now, is_beat=is_beat)
             self._count([connection.subscriber.look_at_lag() for connection in self._connections])
             if now >= self._next_poll_at:
                 self._next_poll_at = now + settings.session_poll_seconds
                 await self._poll_sessions()
+
+    def _look_at_all(self, now: float, *, is_beat: bool) -> None:
+        for connection in list(self._connections):  # here, since `run` would keep the last one until its next turn
+            self._look_at(connection, now, is_beat=is_beat)
 
     def _look_at(self, connection: Connection, now: float, *, is_beat: bool) -> None:
         subscriber = connection.subscriber
