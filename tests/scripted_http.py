@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 End = Literal["end", "hang up", "hang"]
 """After the last piece: end well, close the connection in mid-body, or say nothing more until the client has gone."""
-CLIENT_GONE_SECONDS = 30.0
+CLIENT_GONE_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from rustygpt.ids import Position
 from rustygpt.observability.metrics import Metrics
 from rustygpt.settings import AuthSettings, CookieSettings, SessionSettings
 from rustygpt.signals import SignalKind
+from tests.person import DEADLINE_SECONDS
 
 FAST_ARGON2 = {"argon2_time_cost": 1, "argon2_memory_kib": 8, "argon2_parallelism": 1}
 ADMIN = {"email": "Ada@Example.com", "password": "correct horse", "display_name": "Ada"}
@@ -63,7 +64,7 @@ class Browser:
         return self.http.cookies.get("CSRF-TOKEN")
 
     async def get(self, path: str, **options: Any) -> httpx2.Response:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             return await self.http.get(path, **options)
 
     async def send(
@@ -72,7 +73,7 @@ class Browser:
         all_headers = dict(headers or {})
         if csrf and self.csrf:
             all_headers.setdefault("X-CSRF-TOKEN", self.csrf)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             return await self.http.request(method, path, json=body, headers=all_headers)
 
     async def post(self, path: str, body: object = None, **options: Any) -> httpx2.Response:

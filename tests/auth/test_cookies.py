@@ -7,6 +7,7 @@ import pytest
 from rustygpt.settings import CookieSettings
 from tests.auth.conftest import MakeSite
 from tests.auth.site import ADMIN
+from tests.person import DEADLINE_SECONDS
 
 
 def _cookies(answer) -> "dict[str, Morsel[str]]":
@@ -25,7 +26,7 @@ async def test_cookie_attributes(make_site: MakeSite) -> None:
         assert cookie["path"] == "/"
         assert cookie["samesite"].lower() == "lax"
         assert cookie["domain"] == ""
-        assert 0 <= site.session.absolute_seconds - int(cookie["max-age"]) <= 5
+        assert 0 <= site.session.absolute_seconds - int(cookie["max-age"]) <= DEADLINE_SECONDS
     assert cookies["SESSION_ID"]["httponly"] is True
     assert not cookies["CSRF-TOKEN"]["httponly"]
     assert len(cookies["SESSION_ID"].value) == 43

@@ -14,6 +14,7 @@ from rustygpt.errors import InvalidCredentials, Unavailable
 from rustygpt.settings import AuthSettings
 from tests.auth.conftest import MakeSite
 from tests.auth.site import ADMIN, FAST_ARGON2, Browser, Site
+from tests.person import DEADLINE_SECONDS
 
 NEW = "battery staple"
 
@@ -37,16 +38,16 @@ class _Gate:
     def __call__(self) -> str:
         self.threads.add(threading.current_thread().name)
         self.running.release()
-        assert self.go.wait(10)
+        assert self.go.wait(DEADLINE_SECONDS)
         return "done"
 
 
 async def test_hashing_leaves_the_loop_free(passwords: Passwords) -> None:
     """While a job runs in a thread of its own, the loop runs on; no more than `argon2_threads` run at once."""
     gate = _Gate()
-    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(DEADLINE_SECONDS), asyncio.TaskGroup() as tasks:
         jobs = [tasks.create_task(passwords._run(gate)) for _ in range(3)]
-        assert await asyncio.to_thread(gate.running.acquire, timeout=10)
+        assert await asyncio.to_thread(gate.running.acquire, timeout=DEADLINE_SECONDS)
         assert not gate.running.acquire(blocking=False), "one thread, so one job"
         gate.go.set()
     assert [job.result() for job in jobs] == ["done"] * 3
@@ -72,9 +73,9 @@ async def test_a_crowd_is_told_to_come_back(passwords: Passwords, monkeypatch) -
     """Beyond MAX_PENDING a job is refused with Retry-After, and accepted again when the crowd is gone."""
     monkeypatch.setattr(passwords_module, "MAX_PENDING", 2)
     gate = _Gate()
-    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(DEADLINE_SECONDS), asyncio.TaskGroup() as tasks:
         jobs = [tasks.create_task(passwords._run(gate)) for _ in range(2)]
-        assert await asyncio.to_thread(gate.running.acquire, timeout=10)
+        assert await asyncio.to_thread(gate.running.acquire, timeout=DEADLINE_SECONDS)
         with pytest.raises(Unavailable) as caught:
             await passwords.hash("x")
         assert caught.value.retry_after_seconds == 2
@@ -87,12 +88,12 @@ async def test_waiting_has_a_deadline(passwords: Passwords, monkeypatch) -> None
     """Who waits too long gets 503, and the job that did not begin never does."""
     monkeypatch.setattr(passwords_module, "DEADLINE_SECONDS", 0.05)
     gate, late = _Gate(), _Gate()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         for job in (gate, late):
             with pytest.raises(Unavailable):
                 await passwords._run(job)
     gate.go.set()
-    monkeypatch.setattr(passwords_module, "DEADLINE_SECONDS", 10)
+    monkeypatch.setattr(passwords_module, "DEADLINE_SECONDS", DEADLINE_SECONDS)
     assert await passwords._run(lambda: "next") == "next"
     assert late.threads == set()
 

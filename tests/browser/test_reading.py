@@ -167,7 +167,7 @@ async def test_ear_hears_sentences_and_no_tokens(slow_site: Site, arrive: Arrive
         }"""
     )
     await ada.start("Hello.", title="Ears")
-    await expect(ada.answer_is("complete")).to_be_visible(timeout=30_000)
+    await expect(ada.answer_is("complete")).to_be_visible()
     await ada.page.evaluate("window.heard.length = 0")
     await ada.say("Please count to 40")
     await expect(ada.answer_is("complete")).to_contain_text("39 40")

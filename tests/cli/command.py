@@ -18,7 +18,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 def rustygpt(
     *arguments: str, cwd: Path, extra: Mapping[str, str] | None = None, stdin: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run to the end, within a minute."""
+    """Run to the end, within three minutes: seconds, unless the machine is busy."""
     return subprocess.run(
         [sys.executable, "-m", "rustygpt", *arguments],
         cwd=cwd,
@@ -26,5 +26,5 @@ def rustygpt(
         input="" if stdin is None else stdin,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )

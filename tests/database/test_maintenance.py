@@ -9,14 +9,14 @@ from rustygpt.database.pool import Database
 from rustygpt.maintenance import Maintenance
 from rustygpt.observability.metrics import Metrics
 from rustygpt.settings_streaming import PersistenceSettings
-from tests.person import Person
+from tests.person import DEADLINE_SECONDS, Person
 
 
 async def _run_until(maintenance: Maintenance, condition: Any) -> None:
     """Run the loop until *condition*, an async callable, holds."""
     task = asyncio.ensure_future(maintenance.run())
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             while not await condition():  # noqa: ASYNC110 - the loop has no event to wait for
                 await asyncio.sleep(0)
     finally:

@@ -17,6 +17,7 @@ from rustygpt.errors import BadRequest, DomainError, TooLarge
 from rustygpt.http.body import read_body
 from rustygpt.observability.metrics import Metrics
 from tests.http.sample_app import MAX_BYTES, Note, build_app, running
+from tests.person import DEADLINE_SECONDS
 
 JSON = {"Content-Type": "application/json"}
 SECRET = "hunter2-do-not-echo"
@@ -157,7 +158,7 @@ def test_oversize_over_a_real_socket_is_answered(metrics: Metrics) -> None:
         for _ in range(200):
             yield b"x" * 10_000
 
-    with running(build_app(metrics)) as url, httpx2.Client() as http:
+    with running(build_app(metrics)) as url, httpx2.Client(timeout=DEADLINE_SECONDS) as http:
         response = http.post(f"{url}/notes", content=chunks(), headers=JSON)
         assert (response.status_code, response.json()["code"]) == (413, "RGP.TOO_LARGE")
         assert http.post(f"{url}/notes", content=b'{"content":"a"}', headers=JSON).status_code == 200

@@ -157,7 +157,7 @@ def test_file_may_be_a_pipe(tmp_path: Path) -> None:
     writer = threading.Thread(target=pipe.write_text, args=(PORT_IN_FILE,), daemon=True)
     writer.start()
     assert load_settings(config_file=pipe, environ={}).server.port == 5001
-    writer.join(timeout=10)
+    writer.join(timeout=60)
 
 
 def test_no_source_logs_its_values(file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

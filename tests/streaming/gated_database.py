@@ -11,6 +11,7 @@ import asyncpg
 from typing_extensions import override
 
 from rustygpt.database.pool import Database
+from tests.person import DEADLINE_SECONDS
 
 Hook = Callable[[], Awaitable[None]]
 
@@ -52,5 +53,10 @@ class Barrier:
 
     async def __call__(self) -> None:
         self.is_reached.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             await self.go_on.wait()
+
+    async def reached(self) -> None:
+        """Wait until a caller has been stopped. Raises TimeoutError."""
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await self.is_reached.wait()

@@ -44,9 +44,8 @@ async def scripted() -> AsyncIterator[ScriptedServer]:
 
 
 @pytest.fixture
-def free_port() -> int:
-    """A port of loopback on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def deaf_port() -> Iterator[int]:
+    """A port of loopback that is taken, so that nobody else can listen there, and that refuses every connection."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]

@@ -1,13 +1,15 @@
 """Asking a provider and keeping the whole reply."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from rustygpt.assistant.providers.base import CompletionRequest, Delta, Finish, PromptMessage, PromptRole, Provider, Sampling
 
 DEADLINE_SECONDS = 60.0
+"""For machines under load; nothing waits that long when all is well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,19 @@ class Reply:
     def text(self) -> str:
         """All deltas joined."""
         return "".join(self.deltas)
+
+
+P = TypeVar("P", bound=Provider)
+
+
+@asynccontextmanager
+async def opened(provider: P) -> AsyncIterator[P]:
+    """Open *provider*, and close it whatever happens."""
+    await provider.open()
+    try:
+        yield provider
+    finally:
+        await provider.close()
 
 
 def ask(
@@ -63,7 +78,7 @@ async def first_deltas_of(provider: Provider, request: CompletionRequest, count:
     return deltas
 
 
-async def until(fact: Callable[[], bool], *, seconds: float = 15.0) -> None:
+async def until(fact: Callable[[], bool], *, seconds: float = DEADLINE_SECONDS) -> None:
     """Wait until *fact* is true. Raises TimeoutError."""
     async with asyncio.timeout(seconds):
         while not fact():  # noqa: ASYNC110 - nobody signals what other processes do
