@@ -16,6 +16,10 @@ dev *options:
 test *options:
     uv run --frozen --group test pytest {{ options }}
 
+# break everything that the design says may break, one after the other, with times and figures; options are pytest's
+faults *options:
+    uv run --frozen --group test pytest tests/faults -v -p no:randomly --durations=0 --durations-min=1 {{ options }}
+
 # find what is wrong without running it, layers included
 lint:
     {{ run }} ruff check .
