@@ -13,6 +13,7 @@ import structlog
 from rustygpt.auth.first_administrator import ensure_first_administrator
 from rustygpt.database.migrate import migrate
 from rustygpt.database.scripts import read_scripts
+from rustygpt.streaming.procedures import begin_log
 
 if TYPE_CHECKING:
     from rustygpt.assistant.catalogue import Catalogue
@@ -102,6 +103,10 @@ async def _open(parts: Parts, stack: AsyncExitStack) -> None:
     await parts.coordinator.open()
     # Before anybody is served: what a killed predecessor left running is closed within the first second.
     await parts.runner.reap()
+    await parts.limits.open()
+    # Only now is it sure that no other process uses the log.
+    epoch = await begin_log(parts.database, is_kept=parts.settings.sse.persistence.enabled)
+    log.info("log_begun", epoch=epoch, is_kept=parts.settings.sse.persistence.enabled)
     stack.push_async_callback(parts.catalogue.close)
     await parts.catalogue.open()
 

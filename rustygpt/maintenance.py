@@ -1,6 +1,7 @@
-"""The one periodic loop: gauges that need the database, and rows that nobody needs any more. Never on a request or a scrape."""
+"""What is done now and then: gauges that need the database, and rows that nobody needs any more. Never on a request or a scrape."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -13,6 +14,10 @@ from rustygpt.streaming.procedures import prune_events
 
 GAUGE_SECONDS: Final = 15.0
 PRUNE_SECONDS: Final = 600.0
+BRIEF_PRUNE_SECONDS: Final = 5.0
+"""How often a log that is not kept is cut."""
+BRIEF_RETENTION_SECONDS: Final = 600.0
+"""How old its events get: who was away for longer reloads."""
 IDEMPOTENCY_SECONDS: Final = 7 * 86_400
 ENDED_SESSION_SECONDS: Final = 30 * 86_400
 PRUNE_LIMIT: Final = 1_000
@@ -29,33 +34,44 @@ class Maintenance:
         self._metrics = metrics
 
     async def run(self) -> None:
-        """Refresh the gauges every 15 s, and prune every ten minutes."""
-        rounds = int(PRUNE_SECONDS / GAUGE_SECONDS)
-        number = 0
+        """Refresh the gauges every 15 s; prune every ten minutes, and a log that is not kept every five seconds."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._every(GAUGE_SECONDS, self._refresh_gauges))
+            group.create_task(self._every(PRUNE_SECONDS, self._prune_rows))
+            group.create_task(
+                self._every(PRUNE_SECONDS if self._persistence.enabled else BRIEF_PRUNE_SECONDS, self._prune_events)
+            )
+
+    async def _every(self, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
-                await self._refresh_gauges()
-                if number % rounds == 0:
-                    await self._prune()
-                self._metrics.db_liveness_checks_total.labels("ok").inc()
+                await step()
             except DomainError as error:
-                self._metrics.db_liveness_checks_total.labels("failed").inc()
-                log.warning("maintenance_skipped", code=error.code)
-            number += 1
-            await asyncio.sleep(GAUGE_SECONDS)
+                log.warning("maintenance_skipped", step=step.__name__.lstrip("_"), code=error.code)
+            await asyncio.sleep(seconds)
 
     async def _refresh_gauges(self) -> None:
         idle, used = self._database.connections()
         self._metrics.db_pool_connections.labels("idle").set(idle)
         self._metrics.db_pool_connections.labels("used").set(used)
-        self._metrics.auth_active_sessions.set(await self._database.value("count_active_sessions", int))
+        try:
+            self._metrics.auth_active_sessions.set(await self._database.value("count_active_sessions", int))
+        except DomainError:
+            self._metrics.db_liveness_checks_total.labels("failed").inc()
+            raise
+        self._metrics.db_liveness_checks_total.labels("ok").inc()
 
-    async def _prune(self) -> None:
+    async def _prune_events(self) -> None:
         """Delete in batches: one statement never holds many rows."""
-        batch, retention_seconds = self._persistence.prune_batch_size, self._persistence.retention_hours * 3_600
-        pruned = batch
+        settings = self._persistence
+        retention_seconds, keep = settings.retention_hours * 3_600, None
+        if not settings.enabled:
+            retention_seconds, keep = BRIEF_RETENTION_SECONDS, settings.max_events_per_user
+        pruned = batch = settings.prune_batch_size
         while pruned == batch:
-            pruned = await prune_events(self._database, retention_seconds=retention_seconds, limit=batch)
+            pruned = await prune_events(self._database, retention_seconds=retention_seconds, keep=keep, limit=batch)
+
+    async def _prune_rows(self) -> None:
         deleted = PRUNE_LIMIT
         while deleted == PRUNE_LIMIT:
             deleted = await self._database.value(

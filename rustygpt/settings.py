@@ -267,6 +267,15 @@ class Settings(Table):
     def _administrator_is_complete(self) -> "Settings":
         if bool(self.admin_email) != bool(self.admin_password.get_secret_value()):
             raise ValueError("admin_email and admin_password must be set together")
+    @model_validator(mode="after")
+    def _unkept_events_stay_in_one_process(self) -> "Settings":
+        if not self.sse.persistence.enabled and (self.bus.kind != "inprocess" or self.server.workers > 1):
+            raise ValueError(
+                f"sse.persistence.enabled = false serves one process only, and server.workers is {self.server.workers}, bus.kind is "
+                f'"{self.bus.kind}"; set sse.persistence.enabled = true, or workers to 1 and leave bus.kind out'
+            )
+        return self
+
         if 0 < len(self.admin_password.get_secret_value()) < self.auth.password_min_length:
             raise ValueError(f"admin_password must have at least {self.auth.password_min_length} characters")
         return self

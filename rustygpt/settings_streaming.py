@@ -21,6 +21,7 @@ class BackpressureSettings(Table):
 class PersistenceSettings(Table):
     """`[sse.persistence]`"""
 
+    enabled: bool = True
     max_events_per_user: int = Field(10_000, ge=1, le=10_000_000)
     retention_hours: float = Field(48.0, ge=24, le=72)
     prune_batch_size: int = Field(1_000, ge=1, le=100_000)

@@ -61,14 +61,14 @@ async def read_events(database: Caller, *, after: int, limit: int) -> list[Logge
 async def read_conversation_events(
     database: Caller, *, conversation: ConversationId, after: int, upto: int, limit: int
 ) -> list[LoggedEvent]:
-    """Read one conversation's log in (after, upto], personal events of everybody included."""
+    """Read one conversation's log in (after, upto], personal events of everybody included. Raises NotFound when some of it is gone."""
     return await database.many(
         "read_conversation_events", LoggedEvent, conversation=conversation, after=after, upto=upto, limit=limit
     )
 
 
 async def read_user_events(database: Caller, *, user: UserId, after: int, upto: int, limit: int) -> list[LoggedEvent]:
-    """Read what a user may see of the log in (after, upto]."""
+    """Read what a user may see of the log in (after, upto]. Raises NotFound when some of it is gone."""
     return await database.many("read_user_events", LoggedEvent, user=user, after=after, upto=upto, limit=limit)
 
 
@@ -104,9 +104,14 @@ async def open_user_stream(
     )
 
 
-async def prune_events(database: Caller, *, retention_seconds: float, limit: int) -> int:
-    """Delete up to *limit* of the oldest events that may go, and return how many went."""
-    return await database.value("prune_events", int, retention_seconds=retention_seconds, limit=limit)
+async def begin_log(database: Caller, *, is_kept: bool) -> str:
+    """Prepare the log at a start, and return its epoch; a log that is not kept is emptied."""
+    return await database.value("begin_log", str, is_kept=is_kept)
+
+
+async def prune_events(database: Caller, *, retention_seconds: float, keep: int | None, limit: int) -> int:
+    """Delete up to *limit* of the oldest events: those that are too old, and all but the newest *keep*. Return how many went."""
+    return await database.value("prune_events", int, retention_seconds=retention_seconds, keep=keep, limit=limit)
 
 
 async def append_deltas(

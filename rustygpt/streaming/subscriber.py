@@ -16,7 +16,7 @@ from uuid import UUID
 
 import structlog
 
-from rustygpt.errors import DomainError, SessionExpired, Unavailable
+from rustygpt.errors import DomainError, NotFound, SessionExpired, Unavailable
 from rustygpt.streaming.backpressure import Level, build_block, level_of
 from rustygpt.streaming.frames import HEARTBEAT, Frame, encode_control, encode_retry
 from rustygpt.streaming.jitter import overload_reconnect_ms
@@ -117,7 +117,7 @@ class Subscriber(ABC):
         self._notify()
 
     def end(self, reason: str) -> None:
-        """Close the stream after what is being sent: left, session_expired, lifetime, drain, epoch_changed or disconnected."""
+        """Close the stream after what is being sent: left, session_expired, lifetime, drain, epoch_changed, history_pruned or disconnected."""
         if self.end_reason is None:
             self.end_reason = reason
         self._notify()
@@ -132,6 +132,10 @@ class Subscriber(ABC):
                 pending = await self._next()
             except Unavailable:
                 await self._wait_for_log(send)
+                continue
+            except NotFound:
+                # What was to be sent next has been pruned: the client resumes after its last id, and is told of the gap.
+                self.end("history_pruned")
                 continue
             if pending.frames:
                 await self._send_frames(send, pending)

@@ -167,6 +167,23 @@ def test_redis_needs_its_place() -> None:
     assert "bus.url: must be redis://user" in said({"REDIS_URL": "redis://:a/b@h:port"})
 
 
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"RUSTYGPT__BUS__KIND": "postgres"}, 'server.workers is 1, bus.kind is "postgres"'),
+        ({"RUSTYGPT__SERVER__WORKERS": "2"}, 'server.workers is 2, bus.kind is "postgres"'),
+        ({"RUSTYGPT__BUS__KIND": "redis", "REDIS_URL": "redis://h"}, 'server.workers is 1, bus.kind is "redis"'),
+    ],
+)
+def test_events_that_are_not_kept_need_one_process(environ: dict[str, str], words: str) -> None:
+    """sse.persistence.enabled = false with a bus or workers is refused, with what is set and both ways out."""
+    message = said({"RUSTYGPT__SSE__PERSISTENCE__ENABLED": "false", **environ})
+    assert message == (
+        f"sse.persistence.enabled = false serves one process only, and {words}; "
+        "set sse.persistence.enabled = true, or workers to 1 and leave bus.kind out"
+    )
+
+
 SECRET_KEYS = [
     key for key, _ in Settings(assistant={"providers": [{"kind": "openai", "name": "a", "base_url": "http://x"}]}).secrets()
 ]

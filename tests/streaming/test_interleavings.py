@@ -1,24 +1,21 @@
 """I1–I4: whatever happens between two steps, every reader gets every position once, in commit order, and nothing before its commit."""
 
 import asyncio
-import itertools
-import random
 from collections import Counter
 
 import asyncpg
 import pytest
 
-from tests.person import Event, Person
+from tests.person import Person
 from tests.streaming.gated_database import Barrier, GatedDatabase
+from tests.streaming.random_cuts import PATHS, read_with_cuts
 
 STEPS = ["before open", "after open", "before page", "after page"]
-
-
-def _paths(conversation: str, kind: str) -> tuple[str, str, str]:
-    """Return a stream's path and the procedures that open it and read its pages."""
-    if kind == "user":
-        return "/api/stream", "open_user_stream", "read_user_events"
-    return f"/api/stream/conversations/{conversation}", "open_conversation_stream", "read_conversation_events"
+PROCEDURES = {
+    "user": ("open_user_stream", "read_user_events"),
+    "conversation": ("open_conversation_stream", "read_conversation_events"),
+}
+"""What opens each kind of stream, and what reads its pages."""
 
 
 @pytest.mark.parametrize("kind", ["user", "conversation"])
@@ -26,7 +23,8 @@ def _paths(conversation: str, kind: str) -> tuple[str, str, str]:
 async def test_publish_during_each_step_of_connect(carol: Person, gate: GatedDatabase, kind: str, step: str) -> None:
     """What is committed while a reader is between two steps of connecting reaches it once (fault 14)."""
     conversation = await carol.make_conversation(assistant_mode="off")
-    path, opening, paging = _paths(conversation, kind)
+    path = PATHS[kind].format(conversation)
+    opening, paging = PROCEDURES[kind]
     async with carol.stream(path) as first:
         start = (await first.until_type("stream.ready")).payload["cursor"]
     for number in range(8):  # more than the ring holds, so that a page is read
@@ -138,58 +136,9 @@ async def test_positions_are_dense_and_in_commit_order(
     assert [row["created_at"] for row in rows] == sorted(row["created_at"] for row in rows)
 
 
-async def _talk(people: tuple[Person, Person], conversation: str, rng: random.Random) -> None:
-    """Let two people say 25 things, and wait until every reply is complete."""
-    for number in range(25):
-        await people[number % 2].say(conversation, f"count to {rng.randint(1, 120)}")
-    async with people[0].stream("/api/stream") as reader:
-        await reader.until_type("stream.ready")
-        while True:
-            page = (await people[0].get(f"/api/conversations/{conversation}/messages", params={"limit": 200})).json()
-            if {item["status"] for item in page["items"]} == {"complete"}:
-                return
-            seen = len(reader.events)
-            await reader.until(lambda r, seen=seen: len(r.events) > seen or r.comments[2:])
-
-
-async def _read(person: Person, path: str, rng: random.Random, done: asyncio.Event) -> list[Event]:
-    """Read a stream with random cuts, resuming by header or query, until *done* and then to the end."""
-    got: list[Event] = []
-    last = ""
-    while True:
-        is_last = done.is_set()
-        how = {"headers": {"Last-Event-ID": last}} if rng.random() < 0.5 else {"params": {"last_event_id": last}}
-        async with person.stream(path, **(how if last else {})) as reader:
-            await reader.until_type("stream.ready")
-            goal = rng.randint(0, 30)
-            if is_last:
-                await reader.until(lambda r: r.events[-1].type in ("thread.activity", "stream.ready") and r.comments[1:])
-            else:
-                await reader.until(lambda r, goal=goal: len(r.logged) >= goal or done.is_set() or len(r.comments) > 2)
-        got += reader.logged
-        last = reader.last_id or last
-        if is_last:
-            return got
-
-
 @pytest.mark.parametrize("seed", range(4))
 async def test_reader_that_is_cut_and_resumes_gets_every_event_once(carol: Person, dave: Person, seed: int) -> None:
     """I3: over random cuts and resumes, by header or query, the parts of what a reader got make the log, nothing twice."""
-    rng = random.Random(seed)
     conversation = await carol.make_conversation(assistant_mode="always")
     await carol.add(conversation, dave)
-    done = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        readers = {
-            kind: group.create_task(_read(carol, _paths(conversation, kind)[0], rng, done)) for kind in ("user", "conversation")
-        }
-        await _talk((carol, dave), conversation, rng)
-        done.set()
-    snapshot = (await carol.get(f"/api/conversations/{conversation}/messages", params={"limit": 200})).json()
-    for kind, reading in readers.items():
-        events = reading.result()
-        positions = [event.position for event in events]
-        assert positions == sorted(set(positions)), f"{kind}: twice, or out of order"
-        for before, after in itertools.pairwise(events):
-            assert after.body["prev"] == before.position, f"{kind}: a hole before {after.position}"
-        assert events[-1].id == snapshot["stream_cursor"]
+    await read_with_cuts(carol, dave, conversation, seed)

@@ -1,10 +1,15 @@
 """Pruning: what is old goes in batches, what is still needed stays, and who asks for what went is told."""
 
+import asyncio
+
 import asyncpg
+import pytest
 
 from rustygpt.database.pool import Database
 from rustygpt.streaming.procedures import prune_events, stream_head
 from tests.person import Person
+from tests.streaming.gated_database import Barrier, GatedDatabase
+from tests.streaming.random_cuts import PATHS
 
 HOUR = 3_600.0
 
@@ -26,7 +31,7 @@ async def test_old_events_go_and_cursors_before_them_get_a_gap(
     done = next(event for event in reader.logged if event.type == "message.done")
     await _age(owner, done.position)
     deleted = 0
-    while batch := await prune_events(database, retention_seconds=24 * HOUR, limit=2):
+    while batch := await prune_events(database, retention_seconds=24 * HOUR, keep=None, limit=2):
         assert batch <= 2
         deleted += batch
     assert deleted == done.position - 1
@@ -57,8 +62,35 @@ async def test_text_of_a_reply_under_way_stays(
     await _age(owner, 1_000_000)
     await owner.execute("update rustygpt.event_head set last_at = last_at - interval '2 days'")
     await owner.execute(
-        "update rustygpt.generations set state = 'running', lease_until = now() + interval '1 h' where message_id = $1", reply
+        "update rustygpt.generations set state = 'running', kept_idx = 0, lease_until = now() + interval '1 h' where message_id = $1",
+        reply,
     )
-    while await prune_events(database, retention_seconds=24 * HOUR, limit=1_000):
+    while await prune_events(database, retention_seconds=24 * HOUR, keep=None, limit=1_000):
         pass
     assert (await stream_head(database)).first_position == first
+
+
+@pytest.mark.parametrize("kind", ["user", "conversation"])
+async def test_reader_whose_next_page_goes_is_told(carol: Person, gate: GatedDatabase, database: Database, kind: str) -> None:
+    """What is pruned between the opening of a stream and its first page ends the stream, and the resume gets a gap: never a silent hole."""
+    conversation = await carol.make_conversation(assistant_mode="off")
+    path = PATHS[kind].format(conversation)
+    async with carol.stream(path) as first:
+        start = {"Last-Event-ID": (await first.until_type("stream.ready")).payload["cursor"]}
+    for number in range(8):  # more than the ring holds, so that a page is read
+        await carol.say(conversation, f"early {number}")
+    barrier = gate.after[f"open_{kind}_stream"] = Barrier()
+    async with asyncio.TaskGroup() as group:
+
+        async def prune() -> None:
+            await barrier.reached()
+            gate.after.clear()
+            assert await prune_events(database, retention_seconds=HOUR, keep=3, limit=1_000) > 0
+            barrier.go_on.set()
+
+        group.create_task(prune())
+        async with carol.stream(path, headers=start) as reader:
+            await reader.until_closed()
+    assert reader.logged == []
+    async with carol.stream(path, headers=start) as again:
+        assert (await again.until_type("stream.gap")).payload["reason"] == "history_pruned"

@@ -1,6 +1,6 @@
 -- append_event: put one event at the end of the log. Call it last in a transaction: it locks event_head until the commit,
 -- which is what makes positions dense and their order the order of commits.
--- p_audience: null for all members. Returns the event's position. Locks event_head.
+-- p_audience: null for all members. Returns the event's position. Raises RG503 RGP.UNAVAILABLE while the log is lost. Locks event_head.
 create or replace function rustygpt.append_event(
   p_conversation uuid, p_audience uuid, p_type text, p_root uuid, p_message uuid, p_payload jsonb
 ) returns bigint
@@ -9,11 +9,15 @@ declare
   v_position bigint;
   v_at timestamptz;
   v_prev bigint;
+  v_is_kept boolean;
   v_stream uuid := coalesce(p_audience, p_conversation);
 begin
   -- Never earlier than the event before it, also when the clock was set back: ?since= searches by it.
   update rustygpt.event_head set position = position + 1, last_at = greatest(last_at, clock_timestamp())
-  returning position, last_at into v_position, v_at;
+  returning position, last_at, is_kept into v_position, v_at, v_is_kept;
+  if not v_is_kept then
+    perform rustygpt.require_log();
+  end if;
   select h.position into v_prev from rustygpt.stream_heads h where h.stream_id = v_stream;
   insert into rustygpt.stream_heads (stream_id, position) values (v_stream, v_position)
   on conflict (stream_id) do update set position = excluded.position;
@@ -28,7 +32,7 @@ $$;
 -- p_indexes: the chunk's number, from 0. p_lease_seconds: how far each lease is pushed out.
 -- Returns a row per chunk in the given order: status is appended, duplicate (it was stored before; position says where) or
 -- refused (the generation ended, or has another fence); is_cancelled says that somebody asked for a stop.
--- A refused row never fails the others. Emits message.delta. Locks the generations in id order, then event_head.
+-- A refused row never fails the others. Raises RG503 RGP.UNAVAILABLE while the log is lost. Emits message.delta. Locks the generations in id order, then event_head.
 create or replace function rustygpt_api.append_deltas(
   p_messages uuid[], p_fences bigint[], p_indexes integer[], p_contents text[], p_lease_seconds double precision
 ) returns table (status text, "position" bigint, prev bigint, at timestamptz, is_cancelled boolean)
@@ -39,6 +43,7 @@ declare
   v_appended uuid[];
   v_base bigint;
   v_at timestamptz;
+  v_is_kept boolean;
 begin
   perform from generations g where g.message_id = any (p_messages) order by g.message_id for no key update;
 
@@ -63,7 +68,12 @@ begin
     where g.message_id = any (v_appended);
 
     update event_head h set position = h.position + cardinality(v_appended), last_at = greatest(h.last_at, clock_timestamp())
-    returning h.position - cardinality(v_appended), h.last_at into v_base, v_at;
+    returning h.position - cardinality(v_appended), h.last_at, h.is_kept into v_base, v_at, v_is_kept;
+    if not v_is_kept then
+      perform require_log();
+      -- A crash loses the chunks whatever was written to disk about them: waiting for the disk would gain nothing.
+      perform set_config('synchronous_commit', 'off', true);
+    end if;
 
     -- A statement of its own, so that its snapshot, taken under the head lock, sees the newest stream_heads.
     insert into event_log (position, prev, conversation_id, type, root_id, parent_id, message_id, idx, content, created_at)

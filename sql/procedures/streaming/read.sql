@@ -3,11 +3,18 @@
 -- audience_user_id (null: all members), type, root_id, parent_id, message_id, idx and content (message.delta only), payload
 -- (everything else), created_at.
 
--- stream_head: where the log ends. Returns one row; positions below first_position have been pruned.
+-- stream_head: where the log ends. Returns one row; positions below first_position have been pruned. Each process asks every few
+-- seconds, and first when the database is back: so this is where a lost log is noticed and begun anew. Locks as revive_log, only then.
 create or replace function rustygpt_api.stream_head()
 returns table (epoch text, "position" bigint, first_position bigint)
-language sql stable security definer set search_path = rustygpt, pg_temp as $$
-  select h.epoch, h.position, h.first_position from event_head h
+language plpgsql security definer set search_path = rustygpt, pg_temp as $$
+#variable_conflict use_column
+begin
+  if is_log_lost() then
+    perform revive_log();
+  end if;
+  return query select h.epoch, h.position, h.first_position from event_head h;
+end
 $$;
 
 -- read_events: the log after p_after, all conversations, at most p_limit rows in order.
@@ -23,49 +30,59 @@ language sql stable security definer set search_path = rustygpt, pg_temp as $$
 $$;
 
 -- read_conversation_events: one conversation's log in (p_after, p_upto], at most p_limit rows in order, personal events included:
--- who reads for a person filters by audience. Who may read was settled by open_conversation_stream.
+-- who reads for a person filters by audience. Who may read was settled by open_conversation_stream. Raises as require_history.
 create or replace function rustygpt_api.read_conversation_events(
   p_conversation uuid, p_after bigint, p_upto bigint, p_limit integer
 ) returns table (
   "position" bigint, prev bigint, conversation_id uuid, audience_user_id uuid, type text, root_id uuid, parent_id uuid,
   message_id uuid, idx integer, content text, payload jsonb, created_at timestamptz
 )
-language sql stable security definer set search_path = rustygpt, pg_temp as $$
-  select e.position, e.prev, e.conversation_id, e.audience_user_id, e.type, e.root_id, e.parent_id, e.message_id, e.idx, e.content,
-         e.payload, e.created_at
-  from event_log e
-  where e.conversation_id = p_conversation and e.position > p_after and e.position <= p_upto
-  order by e.position limit p_limit
+language plpgsql stable security definer set search_path = rustygpt, pg_temp as $$
+#variable_conflict use_column
+begin
+  perform require_history(p_after);
+  return query
+    select e.position, e.prev, e.conversation_id, e.audience_user_id, e.type, e.root_id, e.parent_id, e.message_id, e.idx, e.content,
+           e.payload, e.created_at
+    from event_log e
+    where e.conversation_id = p_conversation and e.position > p_after and e.position <= p_upto
+    order by e.position limit p_limit;
+end
 $$;
 
 -- read_user_events: what p_user may see of the log in (p_after, p_upto], at most p_limit rows in order: each conversation between
--- joining and leaving, both included, and the user's personal events.
+-- joining and leaving, both included, and the user's personal events. Raises as require_history.
 create or replace function rustygpt_api.read_user_events(p_user uuid, p_after bigint, p_upto bigint, p_limit integer)
 returns table (
   "position" bigint, prev bigint, conversation_id uuid, audience_user_id uuid, type text, root_id uuid, parent_id uuid,
   message_id uuid, idx integer, content text, payload jsonb, created_at timestamptz
 )
-language sql stable security definer set search_path = rustygpt, pg_temp as $$
-  select e.position, e.prev, e.conversation_id, e.audience_user_id, e.type, e.root_id, e.parent_id, e.message_id, e.idx, e.content,
-         e.payload, e.created_at
-  from (
-    select l.* from membership_spans s
-    join stream_heads h on h.stream_id = s.conversation_id and h.position > p_after
-    cross join lateral (
-      select e.* from event_log e
-      where e.conversation_id = s.conversation_id
-        and e.position > greatest(p_after, s.from_position - 1)
-        and e.position <= least(p_upto, coalesce(s.to_position, p_upto))
-        and e.audience_user_id is null
-      order by e.position limit p_limit
-    ) l
-    where s.user_id = p_user and coalesce(s.to_position, p_upto) > p_after
-    union all
-    (select e.* from event_log e
-     where e.audience_user_id = p_user and e.position > p_after and e.position <= p_upto
-     order by e.position limit p_limit)
-  ) e
-  order by e.position limit p_limit
+language plpgsql stable security definer set search_path = rustygpt, pg_temp as $$
+#variable_conflict use_column
+begin
+  perform require_history(p_after);
+  return query
+    select e.position, e.prev, e.conversation_id, e.audience_user_id, e.type, e.root_id, e.parent_id, e.message_id, e.idx, e.content,
+           e.payload, e.created_at
+    from (
+      select l.* from membership_spans s
+      join stream_heads h on h.stream_id = s.conversation_id and h.position > p_after
+      cross join lateral (
+        select e.* from event_log e
+        where e.conversation_id = s.conversation_id
+          and e.position > greatest(p_after, s.from_position - 1)
+          and e.position <= least(p_upto, coalesce(s.to_position, p_upto))
+          and e.audience_user_id is null
+        order by e.position limit p_limit
+      ) l
+      where s.user_id = p_user and coalesce(s.to_position, p_upto) > p_after
+      union all
+      (select e.* from event_log e
+       where e.audience_user_id = p_user and e.position > p_after and e.position <= p_upto
+       order by e.position limit p_limit)
+    ) e
+    order by e.position limit p_limit;
+end
 $$;
 
 -- position_at: the last position before a time, so that reading on starts with the first event at or after it.
@@ -95,8 +112,8 @@ $$;
 -- resolve_cursor: from which position a reader starts, and whether that leaves a hole.
 -- p_epoch and p_after: the client's cursor, null without one. p_since: the alternative, a time.
 -- p_backlog: how many events lie after a position; p_max_backlog: how many may be replayed.
--- gap_reason: null, unknown_cursor (other epoch, or a position of the future), history_pruned or backfill_limit. With a gap, start
--- is the position after the hole (the head) and gap_from where the hole begins.
+-- gap_reason: null, unknown_cursor (other epoch, a position of the future, or the log was lost), history_pruned or backfill_limit.
+-- With a gap, start is the position after the hole (the head) and gap_from where the hole begins.
 create or replace function rustygpt.resolve_cursor(
   p_epoch text, p_after bigint, p_since timestamptz,
   out epoch text, out head bigint, out start bigint, out gap_reason text, out gap_from bigint
@@ -104,16 +121,22 @@ create or replace function rustygpt.resolve_cursor(
 language plpgsql stable as $$
 declare
   v_first bigint;
+  v_last_at timestamptz;
 begin
-  select h.epoch, h.position, h.first_position into epoch, head, v_first from rustygpt.event_head h;
-  if p_since is not null then
+  select h.epoch, h.position, h.first_position, h.last_at into epoch, head, v_first, v_last_at from rustygpt.event_head h;
+  if p_since is null and p_after is null then
+    start := head;
+  elsif rustygpt.is_log_lost() then
+    gap_reason := 'unknown_cursor';
+    gap_from := 0;
+  elsif p_since is not null then
     start := rustygpt.position_at(p_since);
-    if v_first > 1 and start < v_first and p_since < (select e.created_at from rustygpt.event_log e where e.position = v_first) then
+    -- With nothing left, the newest event that there ever was decides.
+    if v_first > 1 and start < v_first and p_since < coalesce(
+      (select e.created_at from rustygpt.event_log e where e.position = v_first), v_last_at + interval '1 microsecond') then
       gap_reason := 'history_pruned';
       gap_from := 0;
     end if;
-  elsif p_after is null then
-    start := head;
   elsif p_epoch is distinct from epoch or p_after > head then
     gap_reason := 'unknown_cursor';
     gap_from := 0;
