@@ -17,6 +17,8 @@ from rustygpt.assistant.routes import AssistantRoutes
 from rustygpt.assistant.runner import Runner
 from rustygpt.auth.api_keys import ApiKeyRoutes
 from rustygpt.auth.authenticate import AuthenticationMiddleware
+from rustygpt.auth.oauth import OAuth, build_providers
+from rustygpt.auth.oauth_routes import OAuthRoutes
 from rustygpt.auth.passwords import Passwords
 from rustygpt.auth.procedures import ended_credentials
 from rustygpt.auth.routes import AuthRoutes
@@ -151,12 +153,10 @@ def _routes(parts: Parts) -> list[BaseRoute]:
     settings, database, metrics, bus = parts.settings, parts.database, parts.metrics, parts.bus
     cursors = PageCursors(load_secret_key(settings.secret_key.get_secret_value(), settings.data_dir))
     max_bytes = settings.server.max_body_bytes
-    sign_in = SignIn(database, parts.passwords, settings.auth, settings.session, bus, metrics)
     find_mention = _mention_finder(parts.catalogue)
-    cookies = SessionCookies(settings.security.cookie, settings.server.public_url)
     return [
         *HealthRoutes(_readiness(parts), metrics, settings.metrics.token).routes,
-        *AuthRoutes(database, sign_in, cookies, cursors, settings.auth, max_body_bytes=max_bytes).routes,
+        *_account_routes(parts, cursors),
         *ApiKeyRoutes(database, bus, cursors, max_bytes).routes,
         *ConversationRoutes(database, bus, cursors, parts.catalogue.require_model, max_bytes).routes,
         *MemberRoutes(database, bus, cursors, max_bytes).routes,
@@ -165,6 +165,21 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         *AssistantRoutes(database, bus, parts.catalogue, metrics).routes,
         *StreamRoutes(database, parts.coordinator, parts.sweeper).routes,
         *spa_routes(WEB_FOLDER),
+    ]
+
+
+def _account_routes(parts: Parts, cursors: PageCursors) -> list[BaseRoute]:
+    settings, database, metrics = parts.settings, parts.database, parts.metrics
+    public_url, max_bytes = settings.server.public_url, settings.server.max_body_bytes
+    sign_in = SignIn(database, parts.passwords, settings.auth, settings.session, parts.bus, metrics)
+    cookies = SessionCookies(settings.security.cookie, public_url)
+    oauth = OAuth(database, sign_in, build_providers(settings.oauth), settings.auth, metrics)
+    is_manual = settings.oauth.manual_enabled
+    return [
+        *AuthRoutes(
+            database, sign_in, cookies, cursors, settings.auth, oauth_providers=oauth.names, max_body_bytes=max_bytes
+        ).routes,
+        *OAuthRoutes(database, oauth, cookies, public_url=public_url, is_manual_enabled=is_manual).routes,
     ]
 
 

@@ -6,6 +6,7 @@
     ├── InvalidCredentials  401 RGP.AUTH.INVALID_CREDENTIALS
     ├── SessionExpired      401 RGP.AUTH.SESSION_EXPIRED
     ├── KeyRevoked          401 RGP.AUTH.KEY_REVOKED     also when it has expired
+    ├── OAuthFailed         401 RGP.AUTH.OAUTH_FAILED    with the reason that the page is told
     ├── CsrfRefused         403 RGP.AUTH.CSRF
     ├── Forbidden           403 RGP.RBAC.FORBIDDEN
     ├── NotFound            404 RGP.NOT_FOUND            also for what one may not see
@@ -73,6 +74,16 @@ class SessionExpired(DomainError):
 
 class KeyRevoked(DomainError):
     status, code, title = 401, "RGP.AUTH.KEY_REVOKED", "The API key was revoked or has expired."
+
+
+class OAuthFailed(DomainError):
+    """A sign-in by a provider came to nothing. `reason` is a word of docs/reference/errors.md."""
+
+    status, code, title = 401, "RGP.AUTH.OAUTH_FAILED", "Signing in by the provider did not succeed."
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(detail)
+        self.reason = reason
 
 
 class CsrfRefused(DomainError):

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import platformdirs
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from rustygpt.settings_oauth import OAuthSettings
 from rustygpt.settings_streaming import BusSettings, SseSettings
 from rustygpt.settings_table import HttpUrl, Seconds, Table
 
@@ -227,6 +228,7 @@ class Settings(Table):
     security: SecuritySettings = SecuritySettings()
     session: SessionSettings = SessionSettings()
     auth: AuthSettings = AuthSettings()
+    oauth: OAuthSettings = OAuthSettings()
     database: DatabaseSettings = DatabaseSettings()
     sse: SseSettings = SseSettings()
     bus: BusSettings = BusSettings()

@@ -14,7 +14,7 @@ from rustygpt.auth import procedures
 from rustygpt.auth.actor import REFUSAL_KEY, Actor, KeyActor, SessionActor
 from rustygpt.auth.actor import Scope as KeyScope
 from rustygpt.auth.api_keys import find_api_key, is_api_key
-from rustygpt.auth.csrf import SAFE_METHODS, origin_of, require_csrf_token, require_own_origin
+from rustygpt.auth.csrf import CROSS_SITE_POSTS, SAFE_METHODS, origin_of, require_csrf_token, require_own_origin
 from rustygpt.auth.sessions import SESSION_COOKIE, is_token, token_hash
 from rustygpt.database.pool import Database
 from rustygpt.errors import AccountDisabled, DomainError, Forbidden, InvalidCredentials, KeyRevoked, SessionExpired
@@ -69,7 +69,7 @@ class AuthenticationMiddleware:
             # No browser adds this header by itself, so there is nothing to forge; and no cookie stands in for a bad key.
             await self._admit(scope, self._find_key_actor(key.strip(), _scope_of(scope["path"])))
             return
-        is_unsafe = scope["method"] not in SAFE_METHODS
+        is_unsafe = scope["method"] not in SAFE_METHODS and scope["path"] not in CROSS_SITE_POSTS
         if is_unsafe:
             require_own_origin(request, self._trusted_origins)
         token = request.cookies.get(SESSION_COOKIE)

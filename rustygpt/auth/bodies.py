@@ -29,7 +29,7 @@ class LoginBody(RequestModel):
 
 
 class PasswordBody(RequestModel):
-    """Body of `POST /api/auth/password`."""
+    """Body of `POST /api/auth/password`. Who has no password yet, because they came by a provider, leaves the current one out."""
 
-    current_password: Password
+    current_password: Password | None = None
     new_password: Password

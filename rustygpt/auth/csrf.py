@@ -20,6 +20,9 @@ CSRF_COOKIE: Final = "CSRF-TOKEN"
 CSRF_HEADER: Final = "X-CSRF-TOKEN"
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
+CROSS_SITE_POSTS: Final = frozenset({"/api/oauth/apple/callback"})
+"""Paths that other sites' forms may post to: what comes there is worth only what its one-use state and that state's cookie say."""
+
 _PURPOSE: Final = b"rustygpt csrf token 1"
 
 
@@ -49,6 +52,18 @@ def require_own_origin(request: HTTPConnection, trusted_origins: Collection[str]
     if site is None and origin is not None and urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower() != "":
         return
     raise CsrfRefused("The request comes from another site.")
+
+
+def is_from_elsewhere(request: HTTPConnection, public_url: str) -> bool:
+    """Say whether a browser says that a page of another site leads here, be it by a link. *public_url* is ours, or empty.
+
+    Sec-Fetch-Site decides where it is sent; over plain http Referer tells, unless the other page keeps it back.
+    """
+    site, referrer = request.headers.get("sec-fetch-site"), request.headers.get("referer")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    own = {request.headers.get("host", "").lower(), urlsplit(public_url).netloc.lower()}
+    return bool(referrer) and urlsplit(referrer or "").netloc.lower() not in own
 
 
 def origin_of(url: str) -> str:

@@ -26,10 +26,10 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a password is checked against: an Argon2id hash in PHC format."""
+    """What a password is checked against: an Argon2id hash in PHC format, or None for who signs in by a provider alone."""
 
     user_id: UserId
-    password_hash: str
+    password_hash: str | None
     status: UserStatus
 
 

@@ -124,7 +124,7 @@ async def change_password(
     *,
     actor: UserId,
     session: SessionId,
-    known_hash: str,
+    known_hash: str | None,
     password_hash: str,
     old_token_hash: bytes,
     new_token_hash: bytes,

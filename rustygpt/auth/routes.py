@@ -1,5 +1,6 @@
 """Set-up, sign-in and sessions over HTTP. What is answered here never holds a token or a hash; the session's token is in its cookie."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -8,13 +9,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rustygpt.auth import procedures
-from rustygpt.auth.actor import SessionActor, actor_of, find_actor, session_actor_of
+from rustygpt.auth.actor import SessionActor, actor_of, session_actor_of
+from rustygpt.auth.answers import caller_of, session_answer, sign_in_answer, user_answer
 from rustygpt.auth.bodies import LoginBody, NewAccount, PasswordBody
 from rustygpt.auth.csrf import CSRF_COOKIE, csrf_token
 from rustygpt.auth.device import device_of
-from rustygpt.auth.models import ListedSession, SignedInUser
+from rustygpt.auth.models import ListedSession
 from rustygpt.auth.sessions import SESSION_COOKIE, SessionCookies
-from rustygpt.auth.sign_in import Caller, SignedIn, SignIn
+from rustygpt.auth.sign_in import SignedIn, SignIn
 from rustygpt.database.pool import Database
 from rustygpt.errors import AccountDisabled, SessionExpired
 from rustygpt.http.body import read_body
@@ -31,7 +33,10 @@ CURSOR_KIND: Final = "sessions"
 
 
 class AuthRoutes:
-    """Routes of accounts and sessions; *max_body_bytes* is the server's limit, where that is below MAX_BODY_BYTES."""
+    """Routes of accounts and sessions. *oauth_providers* are the names of those by which one can sign in.
+
+    *max_body_bytes* is the server's limit, where that is below MAX_BODY_BYTES.
+    """
 
     def __init__(
         self,
@@ -41,6 +46,7 @@ class AuthRoutes:
         cursors: PageCursors,
         auth: AuthSettings,
         *,
+        oauth_providers: Sequence[str] = (),
         max_body_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         self._database = database
@@ -48,6 +54,7 @@ class AuthRoutes:
         self._cookies = cookies
         self._cursors = cursors
         self._auth = auth
+        self._oauth_providers = list(oauth_providers)
         self._max_body_bytes = min(max_body_bytes, MAX_BODY_BYTES)
 
     @property
@@ -69,26 +76,26 @@ class AuthRoutes:
     async def setup_state(self, _request: Request) -> Response:
         """Say whether there is an administrator, and which ways in there are."""
         is_set_up = await procedures.is_set_up(self._database)
-        return json_response({"is_setup": is_set_up, "oauth": [], "signup": self._auth.signup})
+        return json_response({"is_setup": is_set_up, "oauth": self._oauth_providers, "signup": self._auth.signup})
 
     async def set_up(self, request: Request) -> Response:
         """Create the first administrator, signed in; 409 once that was done."""
         body = await read_body(request, NewAccount, max_bytes=self._max_body_bytes)
-        signed_in = await self._sign_in.set_up(body.email, body.password, body.display_name, _caller(request))
+        signed_in = await self._sign_in.set_up(body.email, body.password, body.display_name, caller_of(request))
         return self._created(request, signed_in)
 
     async def register(self, request: Request) -> Response:
         """Create an account, signed in; 403 while sign-up is off."""
         self._sign_in.require_signup()
         body = await read_body(request, NewAccount, max_bytes=self._max_body_bytes)
-        signed_in = await self._sign_in.register(body.email, body.password, body.display_name, _caller(request))
+        signed_in = await self._sign_in.register(body.email, body.password, body.display_name, caller_of(request))
         return self._created(request, signed_in)
 
     async def log_in(self, request: Request) -> Response:
         """Open a session; it takes the place of the one this browser has."""
         body = await read_body(request, LoginBody, max_bytes=self._max_body_bytes)
-        signed_in = await self._sign_in.log_in(body.email, body.password, _caller(request))
-        return self._with_cookies(request, json_response(_answer(signed_in)), signed_in)
+        signed_in = await self._sign_in.log_in(body.email, body.password, caller_of(request))
+        return self._with_cookies(request, json_response(sign_in_answer(signed_in)), signed_in)
 
     async def log_out(self, request: Request) -> Response:
         """End the session. Also takes a session that has ended: the browser then just forgets it."""
@@ -102,7 +109,7 @@ class AuthRoutes:
     async def refresh(self, request: Request) -> Response:
         """Replace the session's token."""
         signed_in = await self._sign_in.refresh(session_actor_of(request), request.cookies[SESSION_COOKIE])
-        return self._with_cookies(request, json_response(_answer(signed_in), headers=ROTATED), signed_in)
+        return self._with_cookies(request, json_response(sign_in_answer(signed_in), headers=ROTATED), signed_in)
 
     async def me(self, request: Request) -> Response:
         """Say who is asking; a browser that lost its CSRF cookie gets it back. For an API key there is no session."""
@@ -111,7 +118,7 @@ class AuthRoutes:
             user_of_key = await procedures.read_user(self._database, actor=actor.user_id)
             return json_response({"user": asdict(user_of_key), "session": None})
         user = await self._sign_in.me(actor)
-        response = json_response({"user": _user(user), "session": _session(user)})
+        response = json_response({"user": user_answer(user), "session": session_answer(user)})
         token = request.cookies[SESSION_COOKIE]
         if request.cookies.get(CSRF_COOKIE) != csrf_token(token):
             self._cookies.put(response, request, token, user.absolute_expires_at)
@@ -140,11 +147,11 @@ class AuthRoutes:
         body = await read_body(request, PasswordBody, max_bytes=self._max_body_bytes)
         token = request.cookies[SESSION_COOKIE]
         signed_in = await self._sign_in.change_password(actor, token, body.current_password, body.new_password)
-        return self._with_cookies(request, json_response(_answer(signed_in), headers=ROTATED), signed_in)
+        return self._with_cookies(request, json_response(sign_in_answer(signed_in), headers=ROTATED), signed_in)
 
     def _created(self, request: Request, signed_in: SignedIn) -> Response:
         # The contract's "201 user, signed in": the user, and beside it what a login answers.
-        answer = {**_user(signed_in.user), **_answer(signed_in)}
+        answer = {**user_answer(signed_in.user), **sign_in_answer(signed_in)}
         return self._with_cookies(request, json_response(answer, status=201), signed_in)
 
     def _with_cookies(self, request: Request, response: Response, signed_in: SignedIn) -> Response:
@@ -155,44 +162,6 @@ class AuthRoutes:
         response = Response(status_code=204)
         self._cookies.clear(response, request)
         return response
-
-
-def _caller(request: Request) -> Caller:
-    actor = find_actor(request)
-    user_agent = "".join(c for c in request.headers.get("user-agent", "") if c.isprintable())[:256]
-    return Caller(
-        user_agent=user_agent or None,
-        ip=request.client.host[:64] if request.client else None,
-        session_id=actor.session_id if isinstance(actor, SessionActor) else None,
-    )
-
-
-def _answer(signed_in: SignedIn) -> dict[str, Any]:
-    return {
-        "user": _user(signed_in.user),
-        "session": _session(signed_in.user),
-        "csrf_token": csrf_token(signed_in.token),
-    }
-
-
-def _user(user: SignedInUser) -> dict[str, Any]:
-    return {
-        "id": user.user_id,
-        "email": user.email,
-        "display_name": user.display_name,
-        "role": user.role,
-        "status": user.status,
-        "created_at": user.created_at,
-    }
-
-
-def _session(user: SignedInUser) -> dict[str, Any]:
-    return {
-        "id": user.session_id,
-        "issued_at": user.issued_at,
-        "expires_at": user.expires_at,
-        "absolute_expires_at": user.absolute_expires_at,
-    }
 
 
 def _listed(row: ListedSession, actor: SessionActor) -> dict[str, Any]:

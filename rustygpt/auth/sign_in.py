@@ -110,6 +110,10 @@ class SignIn:
         self._count("password", "success")
         return signed_in
 
+    async def enter(self, user_id: UserId, caller: Caller) -> SignedIn:
+        """Open a session for whom a provider has vouched. Raises AccountDisabled."""
+        return await self._open(user_id, None, caller)
+
     async def refresh(self, actor: SessionActor, token: str) -> SignedIn:
         """Replace the session's token; *token* is the present one. Raises SessionExpired when it was replaced meanwhile."""
         fresh = new_token()
@@ -124,16 +128,22 @@ class SignIn:
         self._metrics.auth_session_rotations_total.labels("refresh").inc()
         return await self._signed_in(actor.user_id, actor.session_id, fresh)
 
-    async def change_password(self, actor: SessionActor, token: str, current: str, new: str) -> SignedIn:
-        """Store a new password, replace this session's token and end all others.
+    async def change_password(self, actor: SessionActor, token: str, current: str | None, new: str) -> SignedIn:
+        """Store a new password, replace this session's token and end all others. *current* is None where there is none yet.
 
         Raises InvalidCredentials when *current* is wrong, Invalid, and Conflict when it changed meanwhile.
         """
         _require_password("new_password", new, self._auth.password_min_length)
         credentials = await procedures.find_own_credentials(self._database, actor=actor.user_id)
-        known_hash = await self._check(current, credentials)
-        if known_hash is None:
-            raise InvalidCredentials("The current password is wrong.")
+        known_hash = None
+        if credentials is None or credentials.password_hash is not None:
+            if current is None:
+                raise Invalid(errors=(FieldError("current_password", "is required"),))
+            known_hash = await self._check(current, credentials)
+            if known_hash is None:
+                raise InvalidCredentials("The current password is wrong.")
+        elif current is not None:
+            raise Invalid(errors=(FieldError("current_password", "must be left out: this account has no password yet"),))
         fresh = new_token()
         ended = await procedures.change_password(
             self._database,
@@ -172,17 +182,15 @@ class SignIn:
 
     async def _check(self, password: str, credentials: Credentials | None) -> str | None:
         """Return the account's stored hash, renewed where its parameters are old, or None when the password is wrong."""
-        check = await self._passwords.check(password, credentials.password_hash if credentials else None)
-        if credentials is None or not check.is_right:
+        known_hash = credentials.password_hash if credentials else None
+        check = await self._passwords.check(password, known_hash)
+        if credentials is None or known_hash is None or not check.is_right:
             return None
         if check.new_hash and await procedures.replace_password_hash(
-            self._database,
-            user=credentials.user_id,
-            known_hash=credentials.password_hash,
-            password_hash=check.new_hash,
+            self._database, user=credentials.user_id, known_hash=known_hash, password_hash=check.new_hash
         ):
             return check.new_hash
-        return credentials.password_hash
+        return known_hash
 
     async def _welcome(self, method: str, user: User, password_hash: str, caller: Caller) -> SignedIn:
         log.info("user_created", user_id=str(user.id), role=user.role, method=method)
@@ -190,7 +198,7 @@ class SignIn:
         self._count(method, "success")
         return signed_in
 
-    async def _open(self, user_id: UserId, known_hash: str, caller: Caller) -> SignedIn:
+    async def _open(self, user_id: UserId, known_hash: str | None, caller: Caller) -> SignedIn:
         token = new_token()
         opened = await procedures.open_session(
             self._database,

@@ -63,7 +63,7 @@ async def read_body(
 
     Raises UnsupportedMedia, TooLarge, BadRequest (not JSON, not an object, duplicate keys, too deep, too slow) and Invalid.
     """
-    raw = await _read(request, max_bytes, deadline_seconds)
+    raw = await read_bytes(request, max_bytes=max_bytes, deadline_seconds=deadline_seconds)
     if not raw and not any(field.is_required() for field in model.model_fields.values()):
         raw = b"{}"
     else:
@@ -76,7 +76,8 @@ async def read_body(
         raise Invalid(errors=tuple(_field_errors(error))) from None
 
 
-async def _read(request: Request, max_bytes: int, deadline_seconds: float) -> bytes:
+async def read_bytes(request: Request, *, max_bytes: int, deadline_seconds: float = READ_DEADLINE_SECONDS) -> bytes:
+    """Read the body whatever it is. Raises TooLarge, and BadRequest when it is too slow."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and (len(declared) > 12 or int(declared) > max_bytes):
         raise TooLarge(f"The body may have at most {max_bytes} bytes.")

@@ -218,6 +218,8 @@ def test_secrets_are_found_by_their_type() -> None:
         "bus.url",
         "assistant.providers.0.api_key",
         "assistant.openai_api_key",
+        "oauth.github.client_secret",
+        "oauth.apple.private_key",
         "metrics.token",
     }
     assert all(isinstance(secret, SecretStr) for _, secret in Settings().secrets())

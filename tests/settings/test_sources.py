@@ -74,16 +74,28 @@ def test_every_well_known_name_reaches_its_setting(file: Path, name: str) -> Non
         "CONTEXT_SIZE": "2048",
         "LOG_LEVEL": "DEBUG",
         "LOG_FORMAT": "json",
-    }.get(name, "a-long-enough-value")
-    partners = {"RUSTYGPT_ADMIN_EMAIL": "RUSTYGPT_ADMIN_PASSWORD", "RUSTYGPT_ADMIN_PASSWORD": "RUSTYGPT_ADMIN_EMAIL"}
-    partner = {partners[name]: "partner-of-it"} if name in partners else {}
-    loaded = load_settings_with_origins(config_file=file, environ={name: text, **partner})
+    }.get(name, "https://id.example" if name.endswith(("_URL", "_URI")) else "a-long-enough-value")
+    partners = partners_of(".".join(WELL_KNOWN[name]))
+    loaded = load_settings_with_origins(config_file=file, environ={**partners, name: text})
     value: object = loaded.settings
     for key in WELL_KNOWN[name]:
         value = getattr(value, key)
     assert loaded.origins[".".join(WELL_KNOWN[name])] == name
     if isinstance(value, SecretStr):
         assert value.get_secret_value() == text
+
+
+def partners_of(key: str) -> dict[str, str]:
+    """Variables of what must be set together with *key*."""
+    if key in {"admin_email", "admin_password"}:
+        return {"RUSTYGPT_ADMIN_EMAIL": "partner-of-it", "RUSTYGPT_ADMIN_PASSWORD": "partner-of-it"}
+    if key.startswith("oauth.github."):
+        return {"GITHUB_CLIENT_ID": "partner-of-it", "GITHUB_CLIENT_SECRET": "partner-of-it"}
+    if key.startswith("oauth.apple."):
+        names = ["APPLE_CLIENT_ID", "APPLE_TEAM_ID", "APPLE_KEY_ID"]
+        names += [] if key.startswith("oauth.apple.private_key") else ["APPLE_PRIVATE_KEY"]
+        return dict.fromkeys(names, "partner-of-it")
+    return {}
 
 
 def some_value(field: FieldInfo) -> str:
@@ -111,11 +123,9 @@ def some_value(field: FieldInfo) -> str:
 def test_every_setting_has_a_prefixed_name(key: str, field: FieldInfo, shape) -> None:
     """RUSTYGPT__SECTION__KEY, in capitals or not, sets any setting; a secret's value reaches it whole."""
     name = shape("RUSTYGPT__" + key.replace(".", "__"))
-    partners = {"admin_email": "RUSTYGPT_ADMIN_PASSWORD", "admin_password": "RUSTYGPT_ADMIN_EMAIL"}
-    partner = {partners[key]: "partner-of-it"} if key in partners else {}
     special = {"secret_key": "k" * 32, "database.url": "postgres://h/d", "bus.url": "redis://h", "assistant.lease_seconds": "20"}
     text = special.get(key) or some_value(field)
-    loaded = load_settings_with_origins(config_file=Path("/dev/null"), environ={name: text, **partner})
+    loaded = load_settings_with_origins(config_file=Path("/dev/null"), environ={**partners_of(key), name: text})
     value: object = loaded.settings
     for part in key.split("."):
         value = getattr(value, part)

@@ -4,7 +4,7 @@ language sql immutable as $$
   select lower(p_email)
 $$;
 
--- insert_user: add an account. Arguments as create_user. Raises RG409 RGP.CONFLICT when the address is taken.
+-- insert_user: add an account. Arguments as create_user; p_password_hash may be null for who came by a provider. Raises RG409 RGP.CONFLICT when the address is taken.
 create or replace function rustygpt.insert_user(p_email text, p_display_name text, p_password_hash text, p_role text)
 returns rustygpt.users
 language plpgsql as $$
@@ -70,7 +70,7 @@ language sql stable security definer set search_path = rustygpt, pg_temp as $$
   select u.id, u.email, u.display_name, u.role, u.status, u.created_at from users u where u.id = p_actor
 $$;
 
--- find_credentials: what a password is checked against. Returns no row for an unknown address.
+-- find_credentials: what a password is checked against; null for an account without one. Returns no row for an unknown address.
 create or replace function rustygpt_api.find_credentials(p_email text)
 returns table (user_id uuid, password_hash text, status text)
 language sql stable security definer set search_path = rustygpt, pg_temp as $$

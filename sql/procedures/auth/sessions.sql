@@ -30,7 +30,7 @@ begin
   if v_user.status is distinct from 'active' then
     perform fail('RG423', 'RGP.AUTH.DISABLED', 'This account is disabled.');
   end if;
-  if p_known_hash is not null and p_known_hash <> v_user.password_hash then
+  if p_known_hash is not null and p_known_hash is distinct from v_user.password_hash then
     perform fail('RG401', 'RGP.AUTH.INVALID_CREDENTIALS', 'The e-mail address or the password is wrong.');
   end if;
   v_now := clock_timestamp();
@@ -168,7 +168,7 @@ language sql stable security definer set search_path = rustygpt, pg_temp as $$
 $$;
 
 -- change_password: store a new password, rotate the present session and end all others of the actor.
--- p_known_hash: the stored hash against which the present password was checked. p_password_hash: Argon2id, PHC format.
+-- p_known_hash: the stored hash against which the present password was checked; null sets the first one. p_password_hash: Argon2id, PHC format.
 -- Returns the ended sessions, one a row.
 -- Raises RG409 RGP.CONFLICT when the password changed meanwhile; otherwise as rotate_session. Locks the user, then the sessions.
 create or replace function rustygpt_api.change_password(
@@ -178,7 +178,7 @@ create or replace function rustygpt_api.change_password(
 language plpgsql security definer set search_path = rustygpt, pg_temp as $$
 begin
   update users u set password_hash = p_password_hash, updated_at = clock_timestamp()
-  where u.id = p_actor and u.password_hash = p_known_hash;
+  where u.id = p_actor and u.password_hash is not distinct from p_known_hash;
   if not found then
     perform fail('RG409', 'RGP.CONFLICT', 'The password was changed meanwhile.');
   end if;
