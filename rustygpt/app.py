@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
+from rustygpt.admin.audit import AuditRoutes
 from rustygpt.assistant.catalogue import Catalogue, build_catalogue
 from rustygpt.assistant.generation import Workbench
 from rustygpt.assistant.routes import AssistantRoutes
@@ -36,6 +37,9 @@ from rustygpt.http.middleware import RequestContextMiddleware, SecurityHeadersMi
 from rustygpt.http.problem import exception_handlers
 from rustygpt.http.routing import merge_methods
 from rustygpt.lifespan import Parts, running
+from rustygpt.limits.middleware import RateLimitMiddleware
+from rustygpt.limits.routes import LimitRoutes
+from rustygpt.limits.table import LimitTable
 from rustygpt.maintenance import Maintenance
 from rustygpt.messages.routes import FindMention, MessageRoutes
 from rustygpt.messages.threads import ThreadRoutes
@@ -95,6 +99,7 @@ def create_app(settings: Settings, dsn: str) -> Application:
                 settings=settings.session,
                 trusted_urls=[settings.server.public_url],
             ),
+            Middleware(RateLimitMiddleware, database=parts.database, table=parts.limits, metrics=parts.metrics),
         ],
         exception_handlers=exception_handlers(),
         lifespan=lifespan,
@@ -127,12 +132,14 @@ def _build_parts(settings: Settings, dsn: str) -> Parts:
         coordinator=coordinator,
         sweeper=Sweeper(coordinator, find_ended),
         event_log=event_log,
+        limits=LimitTable(database, metrics),
         runner=Runner(bench, is_alone=settings.bus.kind == "inprocess"),
         maintenance=Maintenance(database, settings.sse.persistence, metrics),
     )
     bus.listen(on_wake=coordinator.wake, on_events=coordinator.publish, on_signal=coordinator.on_signal)
     bus.listen(on_signal=parts.sweeper.on_signal)
     bus.listen(on_signal=parts.runner.on_signal)
+    bus.listen(on_signal=parts.limits.on_signal)
     return parts
 
 
@@ -163,6 +170,8 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         *MessageRoutes(database, bus, cursors, find_mention, parts.catalogue.require_model, max_bytes).routes,
         *ThreadRoutes(database, bus, cursors, max_bytes).routes,
         *AssistantRoutes(database, bus, parts.catalogue, metrics).routes,
+        *AuditRoutes(database, cursors).routes,
+        *LimitRoutes(database, bus, max_bytes).routes,
         *StreamRoutes(database, parts.coordinator, parts.sweeper).routes,
         *spa_routes(WEB_FOLDER),
     ]

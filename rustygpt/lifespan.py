@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rustygpt.auth.passwords import Passwords
     from rustygpt.database.pool import Database
     from rustygpt.database.process_lock import ProcessLock
+    from rustygpt.limits.table import LimitTable
     from rustygpt.maintenance import Maintenance
     from rustygpt.observability.metrics import Metrics
     from rustygpt.settings import Settings
@@ -47,6 +48,7 @@ class Parts:
     coordinator: Coordinator
     sweeper: Sweeper
     event_log: EventLog
+    limits: LimitTable
     runner: Runner
     maintenance: Maintenance
 
@@ -69,6 +71,7 @@ async def running(parts: Parts) -> AsyncIterator[None]:
             parts.coordinator.run,
             parts.sweeper.run,
             parts.event_log.run,
+            parts.limits.run,
             parts.maintenance.run,
         ]
         async with asyncio.TaskGroup() as group:
@@ -100,13 +103,13 @@ async def _open(parts: Parts, stack: AsyncExitStack) -> None:
     parts.passwords.open()
     stack.callback(parts.passwords.close)
     await ensure_first_administrator(parts.database, parts.passwords, parts.settings)
-    await parts.coordinator.open()
-    # Before anybody is served: what a killed predecessor left running is closed within the first second.
-    await parts.runner.reap()
     await parts.limits.open()
     # Only now is it sure that no other process uses the log.
     epoch = await begin_log(parts.database, is_kept=parts.settings.sse.persistence.enabled)
     log.info("log_begun", epoch=epoch, is_kept=parts.settings.sse.persistence.enabled)
+    await parts.coordinator.open()
+    # Before anybody is served: what a killed predecessor left running is closed within the first second.
+    await parts.runner.reap()
     stack.push_async_callback(parts.catalogue.close)
     await parts.catalogue.open()
 

@@ -81,3 +81,6 @@ class Maintenance:
                 session_seconds=ENDED_SESSION_SECONDS,
                 limit=PRUNE_LIMIT,
             )
+        deleted = PRUNE_LIMIT
+        while deleted >= PRUNE_LIMIT:
+            deleted = await self._database.value("forget_limit_states", int, limit=PRUNE_LIMIT)

@@ -7,8 +7,9 @@ from typing import Literal, Protocol
 
 from rustygpt.ids import Position
 
-SignalKind = Literal["cancel", "session_revoked", "generation_queued", "look"]
-"""`cancel`: key is a message id; `session_revoked`: a session id; `generation_queued`: empty.
+SignalKind = Literal["cancel", "session_revoked", "generation_queued", "limits_changed", "look"]
+"""`cancel`: key is a message id; `session_revoked`: a session id; `generation_queued` and
+`limits_changed`: empty.
 
 `look`, with an empty key: something may have been missed; whoever keeps in memory what the database knows better asks it now.
 """

@@ -75,6 +75,14 @@ def session_actor_of(source: HTTPConnection) -> SessionActor:
     return actor
 
 
+def admin_of(source: HTTPConnection) -> Actor:
+    """Return which administrator is asking. Raises Forbidden for everybody else; else as `actor_of`."""
+    actor = actor_of(source)
+    if actor.role != "admin":
+        raise Forbidden("This is for administrators.")
+    return actor
+
+
 def find_actor(source: HTTPConnection | AsgiScope) -> Actor | None:
     """Return who is asking, or None for anonymous requests and for credentials that are no good."""
     scope = source.scope if isinstance(source, HTTPConnection) else source

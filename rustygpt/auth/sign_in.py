@@ -10,6 +10,7 @@ import structlog
 
 from rustygpt.auth import procedures
 from rustygpt.auth.actor import SessionActor, UserRole
+from rustygpt.auth.backoff import Backoff
 from rustygpt.auth.fields import check_password
 from rustygpt.auth.models import Credentials, SignedInUser, User
 from rustygpt.auth.passwords import Passwords
@@ -24,6 +25,7 @@ from rustygpt.errors import (
     Invalid,
     InvalidCredentials,
     NotFound,
+    RateLimited,
 )
 from rustygpt.ids import SessionId, UserId
 from rustygpt.observability.metrics import Metrics
@@ -68,6 +70,7 @@ class SignIn:
         self._session = session
         self._announcer = announcer
         self._metrics = metrics
+        self._backoff = Backoff(database)
 
     async def set_up(self, email: str, password: str, display_name: str, caller: Caller) -> SignedIn:
         """Create the first administrator and sign in. Raises Conflict once set-up is done, and Invalid."""
@@ -95,10 +98,12 @@ class SignIn:
             raise Forbidden("Sign-up is off. Ask an administrator for an account.")
 
     async def log_in(self, email: str, password: str, caller: Caller) -> SignedIn:
-        """Sign in. Raises InvalidCredentials, alike for unknown address and wrong password, and AccountDisabled."""
+        """Sign in. Raises InvalidCredentials, alike for unknown address and wrong password, RateLimited after many, and AccountDisabled."""
         try:
+            await self._backoff.require_patience(email, caller.ip)
             credentials = await procedures.find_credentials(self._database, email=email)
             known_hash = await self._check(password, credentials)
+            await self._backoff.note(email, caller.ip, is_success=known_hash is not None)
             if credentials is None or known_hash is None:
                 raise InvalidCredentials
             if credentials.status == "disabled":
@@ -239,5 +244,7 @@ def _login_result(error: DomainError) -> str:
             return "invalid_credentials"
         case AccountDisabled():
             return "disabled"
+        case RateLimited():
+            return "limited"
         case _:
             return "error"

@@ -57,6 +57,14 @@ class ClientAddressMiddleware:
         return any(address in network for network in self._trusted)
 
 
+def network_of(address: str) -> str:
+    """Return what one caller has at least: an IPv4 address, or the /64 of an IPv6 one. Whatever is no address stays as it is."""
+    parsed = _parse(address)
+    if parsed is None:
+        return address
+    return str(ip_network((parsed, 64), strict=False)) if isinstance(parsed, IPv6Address) else str(parsed)
+
+
 def _split(values: list[str]) -> list[str]:
     return [part.strip() for value in values for part in value.split(",")]
 

@@ -27,6 +27,7 @@ GaugeMode = Literal["livesum", "livemax", "livemostrecent"]
 UNMATCHED_ROUTE: Final = "unmatched"
 OTHER_METHOD: Final = "OTHER"
 MAX_MODELS: Final = 64
+MAX_LIMITED_ROUTES: Final = 256
 """Distinct (provider, model) pairs that get a series of their own; later ones count as "other"."""
 
 HTTP_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -53,7 +54,7 @@ GAP_REASONS: Final = ("history_pruned", "unknown_cursor", "backfill_limit", "slo
 RESUME_OUTCOMES: Final = ("live", "ring", "log", "gap")
 GENERATION_OUTCOMES: Final = ("stop", "length", "cancelled", "timeout", "error", "interrupted")
 LOGIN_METHODS: Final = ("password", "setup", "register", "github", "apple")
-LOGIN_RESULTS: Final = ("success", "invalid_credentials", "refused", "disabled", "error")
+LOGIN_RESULTS: Final = ("success", "invalid_credentials", "refused", "disabled", "limited", "error")
 ROTATION_REASONS: Final = ("refresh", "password_change", "privilege_change")
 SCRIPT_KINDS: Final = ("migration", "procedure", "seed")
 SCRIPT_RESULTS: Final = ("applied", "unchanged", "failed")
@@ -74,6 +75,7 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # `_created` doubles the series, and nobody asks for it
         self.registry = registry if registry is not None else CollectorRegistry()
         self._models: set[tuple[str, str]] = set()
+        self._limited_routes: set[str] = set()
         self._declare_http()
         self._declare_streams()
         self._declare_slow_readers()
@@ -96,6 +98,14 @@ class Metrics:
     def http_took(self, method: str, route: str, seconds: float) -> None:
         """Record the duration of one finished request; event streams are not recorded, they last as long as the reader likes."""
         self.http_request_duration_seconds.labels(self.method_label(method), route).observe(seconds)
+
+    def rate_limited(self, route: str, decision: str) -> None:
+        """Count one decision of the rate limiter: allowed, limited or failed_open. The first MAX_LIMITED_ROUTES routes keep their names."""
+        if route not in self._limited_routes:
+            if len(self._limited_routes) >= MAX_LIMITED_ROUTES:
+                route = OTHER
+            self._limited_routes.add(route)
+        self.http_rate_limit_requests_total.labels(route, decision).inc()
 
     @staticmethod
     def method_label(method: str) -> str:
@@ -141,6 +151,15 @@ class Metrics:
             "Seconds from the request's head to the answer's last byte, event streams excepted.",
             _REQUEST_SECONDS,
             *("method", "route"),
+        )
+        self.http_rate_limit_requests_total = self._counter(
+            "http_rate_limit_requests_total",
+            "Requests that fell under a rate limit, by the assignment's route and what was decided: allowed, limited, failed_open.",
+            *("route", "decision"),
+        )
+        self.limits_profiles = self._gauge("rustygpt_limits_profiles", "Rate limit profiles.", of_workers="livemostrecent")
+        self.limits_assignments = self._gauge(
+            "rustygpt_limits_assignments", "Routes that a rate limit profile is assigned to.", of_workers="livemostrecent"
         )
         self.health_checks_total = Closed(
             self._counter("health_checks_total", "Answers of the probes /healthz and /readyz.", "probe", "result"),

@@ -1,0 +1,55 @@
+-- take_request: count one request of a subject under a profile (GCRA). A refused one is not counted.
+-- Returns whether it is allowed; burst; how many more may follow at once; the seconds until that is the whole burst again, and, when
+-- refused, until the next may come. Locks the subject's state, so no number of processes exceeds the profile.
+create or replace function rustygpt.take_request(p_profile rustygpt.limit_profiles, p_subject text)
+returns table (is_allowed boolean, burst integer, remaining integer, reset_seconds double precision, retry_seconds double precision)
+language plpgsql as $$
+declare
+  v_step double precision := p_profile.per_seconds::double precision / p_profile.requests;
+  v_arrival timestamptz;
+  v_now timestamptz;
+begin
+  insert into rustygpt.limit_states (profile_id, subject, arrival_at) values (p_profile.id, p_subject, '-infinity') on conflict do nothing;
+  select s.arrival_at into v_arrival
+  from rustygpt.limit_states s where s.profile_id = p_profile.id and s.subject = p_subject for update;
+  v_now := clock_timestamp();  -- after the wait for the lock
+  -- A clock that was set back, or a profile that became faster, must not lock anybody out: nobody owes more than a burst.
+  v_arrival := least(greatest(v_arrival, v_now), v_now + make_interval(secs => v_step * p_profile.burst));
+  burst := p_profile.burst;
+  is_allowed := extract(epoch from v_arrival - v_now) <= v_step * (p_profile.burst - 1) + 0.000001;  -- timestamps have microseconds
+  if is_allowed then
+    v_arrival := v_arrival + make_interval(secs => v_step);
+  end if;
+  update rustygpt.limit_states s set arrival_at = v_arrival where s.profile_id = p_profile.id and s.subject = p_subject;
+  reset_seconds := extract(epoch from v_arrival - v_now);
+  remaining := greatest(0, floor(p_profile.burst - reset_seconds / v_step + 0.000001));
+  retry_seconds := case when is_allowed then 0 else reset_seconds - v_step * (p_profile.burst - 1) end;
+  return next;
+end
+$$;
+
+-- take_http_request: the same for an HTTP request. Returns no row when the profile has been deleted meanwhile.
+create or replace function rustygpt_api.take_http_request(p_profile uuid, p_subject text)
+returns table (
+  is_allowed boolean, burst integer, remaining integer, reset_seconds double precision, retry_seconds double precision
+)
+language sql security definer set search_path = rustygpt, pg_temp as $$
+  select t.* from limit_profiles p cross join lateral take_request(p, p_subject) t where p.id = p_profile
+$$;
+
+-- forget_limit_states: delete the states of subjects that may take their whole burst again, and login failures of an hour ago.
+-- Returns how many, at most p_limit of each.
+create or replace function rustygpt_api.forget_limit_states(p_limit integer) returns bigint
+language sql security definer set search_path = rustygpt, pg_temp as $$
+  with idle as (
+    delete from limit_states s where (s.profile_id, s.subject) in (
+      select o.profile_id, o.subject from limit_states o where o.arrival_at < clock_timestamp() limit p_limit for update skip locked)
+    returning 1
+  ), old as (
+    delete from login_failures f where f.subject in (
+      select o.subject from login_failures o where o.retry_at < clock_timestamp() - interval '1 hour' limit p_limit
+      for update skip locked)
+    returning 1
+  )
+  select (select count(*) from idle) + (select count(*) from old)
+$$;
