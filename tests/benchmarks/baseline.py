@@ -9,8 +9,6 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from uuid import uuid4
 
 import uvicorn
 from starlette.applications import Starlette
@@ -19,8 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from rustygpt.cli.listener import BACKLOG
-from rustygpt.streaming.events import LoggedEvent
-from rustygpt.streaming.frames import encode_event
+from tests.benchmarks.events import Deltas
 
 HEADERS = {"cache-control": "no-cache, no-transform", "x-accel-buffering": "no"}
 
@@ -32,7 +29,7 @@ class Broadcast:
         self.per_second = 0.0
         self.queues: set[asyncio.Queue[bytes]] = set()
         self._changed = asyncio.Event()
-        self._ids = [uuid4() for _ in range(4)]
+        self._deltas = Deltas()
 
     async def stream(self, _request: Request) -> Response:
         return StreamingResponse(self._frames(), media_type="text/event-stream", headers=HEADERS)
@@ -52,7 +49,7 @@ class Broadcast:
             while self.per_second and not self._changed.is_set():
                 await asyncio.sleep(max(0.0, began_at + number / self.per_second - loop.time()))
                 number += 1
-                frame = self._encode(number)
+                frame = self._deltas.frame(number)
                 for queue in self.queues:
                     queue.put_nowait(frame)
 
@@ -65,24 +62,6 @@ class Broadcast:
                 yield await queue.get()
         finally:
             self.queues.discard(queue)
-
-    def _encode(self, number: int) -> bytes:
-        conversation, root, parent, message = self._ids
-        event = LoggedEvent(
-            position=number,
-            prev=number - 1,
-            conversation_id=conversation,
-            audience_user_id=None,
-            type="message.delta",
-            root_id=root,
-            parent_id=parent,
-            message_id=message,
-            idx=number,
-            content=f" {number}",
-            payload=None,
-            created_at=datetime.now(UTC),
-        )
-        return encode_event(event, "bench0").data
 
 
 def build() -> Starlette:

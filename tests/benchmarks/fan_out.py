@@ -1,14 +1,16 @@
-"""One conversation, many subscribers: what a delivery costs, how late it is, what a subscriber weighs. Ours, then the baseline, in turns."""
+"""One conversation, many subscribers: what a delivery costs, how late it is, what a subscriber weighs. Ours and the others, in turns."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 import httpx2
 
-from tests.benchmarks.processes import Served, Usage, pass_time, reading, served
-from tests.benchmarks.reader import Task
+from tests.benchmarks import nchan
+from tests.benchmarks.processes import Served, Usage, pass_time, reading, served, started
+from tests.benchmarks.reader import GREETING, Task
+from tests.benchmarks.token_path import FLUSH_MS
 from tests.benchmarks.visitor import Visitor, stream_path
 
 EVENTS_PER_SECOND = 50.0
@@ -17,12 +19,16 @@ WARM_UP_STREAMS = 32
 SETTLE_SECONDS = 1.0
 IDLE_SECONDS = 2.0
 
-System = Literal["rustygpt", "baseline"]
+System = Literal["rustygpt", "merged", "baseline", "nchan"]
+"""Ours with each token committed and sent by itself; ours as delivered (`flush_ms` 25); a bare Starlette server; nginx with nchan."""
 
 
 @dataclass(frozen=True, slots=True)
 class FanOut:
-    """One round. `cpu_us` is the server's CPU per delivery beyond its idle use; latencies are from commit to receipt."""
+    """One round. A delivery is a token that has reached a subscriber, alone or merged with its neighbours; an event may hold several.
+
+    `cpu_us` is the server's CPU per delivery beyond its idle use; latencies are from commit to receipt.
+    """
 
     subscribers: int
     deliveries_per_second: float
@@ -39,48 +45,66 @@ class FanOut:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A running server with something to follow; *begin* makes the events come."""
+    """A running server with something to follow; *begin* makes the events come, until the block around it ends."""
 
     server: Served
     path: str
-    cookie: str
-    begin: Callable[[], object]
+    begin: Callable[[ExitStack], object]
+    cookie: str = "none=none"
+    greeting: str = GREETING
 
 
 @contextmanager
-def rustygpt(visitor: Visitor) -> Iterator[Source]:
-    """The real server. Every token is committed as a row of its own: flush_ms = 0."""
-    with visitor.server(tokens_per_second=EVENTS_PER_SECOND, flush_ms=0) as server:
+def rustygpt(visitor: Visitor, flush_ms: int) -> Iterator[Source]:
+    """The real server. With flush_ms = 0 every token is committed as a row of its own."""
+    with visitor.server(tokens_per_second=EVENTS_PER_SECOND, flush_ms=flush_ms) as server:
         conversation = visitor.new_conversation()
-        yield Source(server, stream_path(conversation), visitor.cookie, lambda: visitor.ask(conversation))
+        yield Source(server, stream_path(conversation), lambda _: visitor.ask(conversation), visitor.cookie)
 
 
 @contextmanager
 def baseline(visitor: Visitor) -> Iterator[Source]:
-    """The comparison, in the same place."""
+    """The bare Starlette server, in the same place."""
     with served("-m", "tests.benchmarks.baseline", log=visitor.folder / "baseline.log") as server:
-        yield Source(
-            server, "/stream", "none=none", lambda: httpx2.post(f"{server.url}/rate/{EVENTS_PER_SECOND}").raise_for_status()
-        )
+        yield Source(server, "/stream", lambda _: httpx2.post(f"{server.url}/rate/{EVENTS_PER_SECOND}").raise_for_status())
+
+
+@contextmanager
+def nginx(visitor: Visitor) -> Iterator[Source]:
+    """nginx with nchan; a process of its own publishes."""
+    with nchan.serving(visitor.folder) as server:
+        command = ("-m", "tests.benchmarks.publisher", f"{server.url}/publish", str(EVENTS_PER_SECOND))
+        yield Source(server, "/stream", lambda streams: streams.enter_context(started(*command)), greeting=nchan.GREETING)
+
+
+def _source(visitor: Visitor, system: System) -> AbstractContextManager[Source]:
+    match system:
+        case "rustygpt":
+            return rustygpt(visitor, flush_ms=0)
+        case "merged":
+            return rustygpt(visitor, flush_ms=FLUSH_MS)
+        case "baseline":
+            return baseline(visitor)
+        case "nchan":
+            return nginx(visitor)
 
 
 def measure(visitor: Visitor, system: System, subscribers: int, seconds: float) -> FanOut:
     """Run one round with a fresh server process."""
     settle_seconds = min(SETTLE_SECONDS, seconds / 4)
-    opened = rustygpt(visitor) if system == "rustygpt" else baseline(visitor)
-    with opened as source, ExitStack() as streams:
+    with _source(visitor, system) as source, ExitStack() as streams:
         server = source.server
-        with reading(Task(server.port, [source.path] * WARM_UP_STREAMS, source.cookie)):
+        with reading(_task(source, WARM_UP_STREAMS)):
             pass_time(settle_seconds)
             before = server.usage()
-            reader = streams.enter_context(reading(Task(server.port, [source.path] * subscribers, source.cookie)))
+            reader = streams.enter_context(reading(_task(source, subscribers)))
             pass_time(settle_seconds)
             connected = server.usage()
         pass_time(settle_seconds)
         quiet = server.usage()
         pass_time(min(IDLE_SECONDS, seconds))
         idle = server.usage()
-        source.begin()
+        source.begin(streams)
         pass_time(settle_seconds)
         reader.reset()
         first = server.usage()
@@ -93,10 +117,10 @@ def measure(visitor: Visitor, system: System, subscribers: int, seconds: float) 
     idle_spent = _share(quiet, idle) * (last.at - first.at)
     return FanOut(
         subscribers=subscribers,
-        deliveries_per_second=got.deliveries / got.seconds,
+        deliveries_per_second=got.tokens / got.seconds,
         events_per_second=got.events / got.seconds,
         received_share=got.deliveries / (got.events * subscribers),
-        cpu_us=max(0.0, spent - idle_spent) / got.deliveries * 1e6,
+        cpu_us=max(0.0, spent - idle_spent) / got.tokens * 1e6,
         server_cpu_share=_share(first, last),
         reader_cpu_share=got.cpu_seconds / got.seconds,
         p50_ms=got.p50_ms,
@@ -104,6 +128,10 @@ def measure(visitor: Visitor, system: System, subscribers: int, seconds: float) 
         rss_kib=(connected.rss_bytes - before.rss_bytes) / subscribers / 1024,
         frame_bytes=got.bytes / got.deliveries,
     )
+
+
+def _task(source: Source, streams: int) -> Task:
+    return Task(source.server.port, [source.path] * streams, source.cookie, greeting=source.greeting)
 
 
 def _share(first: Usage, last: Usage) -> float:

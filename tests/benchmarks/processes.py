@@ -6,8 +6,8 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,11 +35,11 @@ class Usage:
 class Served:
     """A server process that listens on a port of the loopback address."""
 
-    def __init__(self, process: "subprocess.Popen[str]", port: int) -> None:
-        self.pid = process.pid
+    def __init__(self, pid: int, port: int) -> None:
+        self.pid = pid
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
-        self._process = psutil.Process(process.pid)
+        self._process = psutil.Process(pid)
 
     def usage(self) -> Usage:
         """Look at the process now."""
@@ -68,7 +68,7 @@ def served(*arguments: str, log: Path) -> Iterator[Served]:
         found = _READY.search(_line(process, START_SECONDS))
         if found is None:
             raise RuntimeError(f"{arguments} did not start; see {log}")
-        yield Served(process, int(found[1]))
+        yield Served(process.pid, int(found[1]))
 
 
 class ReaderProcess:
@@ -101,11 +101,16 @@ def reading(task: Task) -> Iterator[ReaderProcess]:
         yield reader
 
 
-@contextmanager
-def started(*arguments: str, **options: object) -> "Iterator[subprocess.Popen[str]]":
+def started(*arguments: str, **options: object) -> "AbstractContextManager[subprocess.Popen[str]]":
     """Start a Python process in the repository, and end it."""
+    return running([sys.executable, *arguments], **options)
+
+
+@contextmanager
+def running(command: Sequence[str], **options: object) -> "Iterator[subprocess.Popen[str]]":
+    """Start a process, and end it."""
     process = subprocess.Popen(  # type: ignore[call-overload]
-        [sys.executable, *arguments],
+        command,
         cwd=REPOSITORY,
         env=environment(),
         stdin=subprocess.PIPE,

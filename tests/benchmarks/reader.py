@@ -19,22 +19,30 @@ from tests.benchmarks.figures import percentile
 CONNECT_SECONDS = 20.0
 WINDOW = 32
 """Connections that are opened side by side."""
-GREETING = b": connected\n\n"
+GREETING = ": connected\n\n"
+"""What our streams, and those of the bare Starlette server, begin with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One stream per path. *tokens_per_second*: the rate at which the demo counts, to date its tokens; 0 does not date them."""
+    """One stream per path, each open once *greeting* has come.
+
+    *tokens_per_second*: the rate at which the demo counts, to date its tokens; 0 does not date them.
+    """
 
     port: int
     paths: list[str]
     cookie: str
     tokens_per_second: float = 0.0
+    greeting: str = GREETING
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What came since `reset`. Latencies in milliseconds; `events` are distinct, `deliveries` are not; `silent` streams got none."""
+    """What came since `reset`. Latencies in milliseconds; `events` are distinct, `deliveries` are not; `silent` streams got none.
+
+    `tokens` are those of all deliveries: more than these where tokens were merged.
+    """
 
     seconds: float
     cpu_seconds: float
@@ -70,7 +78,7 @@ class Readers:
         self._task = task
         self._selector = selectors.DefaultSelector()
         self._streams: list[Stream] = []
-        self._sent_at: dict[bytes, float | None] = {}
+        self._known: dict[bytes, tuple[float, int] | None] = {}
         self._latencies = array("d")
         self.reset()
 
@@ -79,7 +87,7 @@ class Readers:
         self._began_at, self._cpu_from = time.monotonic(), time.process_time()
         self._tokens = self._bytes = self._closed = 0
         self._latencies = array("d")
-        self._sent_at.clear()
+        self._known.clear()
         for stream in self._streams:
             stream.deliveries = 0
             stream.lateness = array("d")
@@ -113,7 +121,7 @@ class Readers:
         return Reading(
             seconds=seconds,
             cpu_seconds=cpu_seconds,
-            events=sum(at is not None for at in self._sent_at.values()),
+            events=sum(delta is not None for delta in self._known.values()),
             deliveries=len(self._latencies),
             tokens=self._tokens,
             bytes=self._bytes,
@@ -132,15 +140,16 @@ class Readers:
         return connection
 
     def _greet(self, connection: socket.socket) -> None:
+        greeting = self._task.greeting.encode()
         data = b""
-        while GREETING not in data:
+        while greeting not in data:
             more = connection.recv(65_536)
             if not more or (data and not data.startswith(b"HTTP/1.1 200")):
                 raise ConnectionError(f"no stream: {data[:200]!r}")
             data += more
         connection.setblocking(False)
         stream = Stream(connection)
-        stream.rest = data.partition(GREETING)[2]
+        stream.rest = data.partition(greeting)[2]
         self._streams.append(stream)
         self._selector.register(connection, selectors.EVENT_READ, stream)
 
@@ -156,13 +165,14 @@ class Readers:
         for frame in frames:
             start = frame.find(b"id: ")
             key = frame[start : frame.find(b"\n", start)]
-            if key in self._sent_at:
-                at = self._sent_at[key]
+            if key in self._known:
+                delta = self._known[key]
             else:
-                at = self._sent_at[key] = _commit_time(frame)
-            if at is not None:
+                delta = self._known[key] = _delta(frame)
+            if delta is not None:
                 stream.deliveries += 1
-                self._latencies.append(now - at)
+                self._latencies.append(now - delta[0])
+                self._tokens += delta[1]
                 if self._task.tokens_per_second:
                     self._date_token(stream, frame, now)
 
@@ -170,7 +180,6 @@ class Readers:
         """Note how late the oldest number of a chunk is, by the demo's own clock, which does not drift."""
         payload = json.loads(frame[frame.index(b"data: ") + 6 :])["payload"]
         numbers = payload["choices"][0]["delta"]["content"].split()
-        self._tokens += len(numbers)
         late = now - int(numbers[0]) / self._task.tokens_per_second
         stream.fastest = min(stream.fastest, late)
         stream.lateness.append(late)
@@ -183,11 +192,12 @@ class Readers:
         return bool(line)
 
 
-def _commit_time(frame: bytes) -> float | None:
-    """Return when a delta was committed (`at`, the database's clock, in Unix seconds); None for everything else."""
+def _delta(frame: bytes) -> tuple[float, int] | None:
+    """Return when a delta was committed (`at`, the database's clock, in Unix seconds) and its tokens; None for everything else."""
     if b"event: message.delta\n" not in frame:
         return None
-    return datetime.fromisoformat(json.loads(frame[frame.index(b"data: ") + 6 :])["at"]).timestamp()
+    body = json.loads(frame[frame.index(b"data: ") + 6 :])
+    return datetime.fromisoformat(body["at"]).timestamp(), len(body["payload"]["choices"][0]["delta"]["content"].split())
 
 
 def _say(answer: dict[str, float]) -> None:
