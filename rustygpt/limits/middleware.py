@@ -5,7 +5,7 @@ It fails open: a limiter that cannot ask lets everybody in, says so in the log o
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Final
 
 import structlog
@@ -37,10 +37,14 @@ class RateLimitMiddleware:
         self._metrics = metrics
         self._is_failing = False
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        # No coroutine of ours where nothing is limited: it would lie under each of ten thousand idle streams.
         assignment = self._table.find(scope["method"], scope["path"]) if scope["type"] == "http" else None
-        decision = await self._decide(assignment, scope) if assignment else None
-        if assignment is None or decision is None:
+        return self._app(scope, receive, send) if assignment is None else self._serve(assignment, scope, receive, send)
+
+    async def _serve(self, assignment: Assignment, scope: Scope, receive: Receive, send: Send) -> None:
+        decision = await self._decide(assignment, scope)
+        if decision is None:
             await self._app(scope, receive, send)
             return
         headers = _headers(assignment, decision)
