@@ -41,3 +41,7 @@ check: lint types ui test
 # measure: `just bench stream`; options are in `just bench stream --help`
 bench what *options:
     {{ run }} python -m tests.benchmarks {{ what }} {{ options }}
+
+# kill servers and PostgreSQL for minutes under 200 readers and compare all they got with the log: `just soak --minutes 10`
+soak *options:
+    {{ run }} python -m tests.soak {{ options }}
