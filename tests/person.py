@@ -62,10 +62,12 @@ class StreamReader:
         )
 
     async def until(self, condition: Callable[[Self], Any], seconds: float = DEADLINE_SECONDS) -> None:
-        """Wait until *condition* holds for what was read. Raises TimeoutError, telling what was read."""
+        """Wait until *condition* holds for what was read. Raises TimeoutError, telling what was read, at once where the stream has ended."""
         try:
             async with asyncio.timeout(seconds):
                 while not condition(self):
+                    if self.is_closed:
+                        raise TimeoutError  # nothing more will be read
                     self._changed.clear()
                     await self._changed.wait()
         except TimeoutError:
@@ -110,12 +112,18 @@ class StreamReader:
 
 
 class Person:
-    """Somebody with a session. `request` and its short forms send the CSRF token of the moment."""
+    """Somebody with a session, until `close` or the end of the block. `request` and its short forms send the CSRF token of the moment."""
 
     def __init__(self, url: str) -> None:
         self.client = httpx2.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS)
         self.id = ""
         self.email = ""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     async def set_up(self, name: str) -> Self:
         """Become the first administrator."""

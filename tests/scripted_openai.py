@@ -6,6 +6,7 @@ state, not a race. A call knows whether the client has closed its connection, an
 
 import asyncio
 import json
+import select
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -43,6 +44,15 @@ class Call:
     def turns(self) -> list[tuple[str, str]]:
         """The prompt without its system message, as (role, content)."""
         return [(message["role"], message["content"]) for message in self.messages if message["role"] != "system"]
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether there is something to send, and the client's side takes none of it."""
+        transport = self._writer.transport
+        return (
+            transport.get_write_buffer_size() > 0
+            and not select.select([], [transport.get_extra_info("socket").fileno()], [], 0)[1]
+        )
 
     async def say(self, *texts: str) -> None:
         """Send one delta for each text."""

@@ -1,14 +1,19 @@
 """`rustygpt serve` as a process of its own, started, killed and started again like an operator's."""
 
 import asyncio
+import contextlib
 import os
+import random
 import signal
 import socket
 import sys
 from pathlib import Path
 
-START_SECONDS = 60.0
-STOP_SECONDS = 40.0
+START_SECONDS = 120.0
+STOP_SECONDS = 90.0
+"""For machines under load; nothing waits that long when all is well."""
+PORTS = range(20_000, 30_000)
+"""Below those that Linux gives to clients (from 32 768 on): while a server restarts, no connection of a reader can take its port."""
 CHEAP_PASSWORDS = {
     "RUSTYGPT__AUTH__ARGON2_TIME_COST": "1",
     "RUSTYGPT__AUTH__ARGON2_MEMORY_KIB": "8",
@@ -17,9 +22,11 @@ CHEAP_PASSWORDS = {
 
 
 def free_port() -> int:
-    """Return a TCP port that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """Return a TCP port of loopback that nobody uses now, and that the system gives to nobody."""
+    for port in random.SystemRandom().sample(PORTS, 100):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise RuntimeError("no port is free")
 
 
 class ServerProcess:
@@ -50,14 +57,24 @@ class ServerProcess:
                 env={**kept, **self._environment, "LOG_FORMAT": "json"},
                 cwd=self.data_dir.parent,
             )
-        assert self._process.stdout is not None
-        async with asyncio.timeout(START_SECONDS):
-            while line := await self._process.stdout.readline():
-                with self.log.open("ab") as log:
-                    log.write(line)
-                if b"is ready on" in line:
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                if await self._is_ready(self._process):
                     return
-        raise RuntimeError(f"the server ended with {await self._process.wait()}:\n{self.log.read_text()[-4_000:]}")
+        except BaseException:
+            await self._end(self._process)
+            raise
+        raise RuntimeError(f"the server ended with {await self._reap()}:\n{self.log.read_text()[-4_000:]}")
+
+    async def _is_ready(self, process: asyncio.subprocess.Process) -> bool:
+        """Read what it says until it is ready; False when it ends before."""
+        assert process.stdout is not None
+        while line := await process.stdout.readline():
+            with self.log.open("ab") as log:
+                log.write(line)
+            if b"is ready on" in line:
+                return True
+        return False
 
     async def kill(self) -> None:
         """kill -9, and wait until it is gone."""
@@ -66,8 +83,9 @@ class ServerProcess:
         await self._reap()
 
     async def stop(self) -> int:
-        """SIGTERM; return the exit code."""
-        assert self._process is not None
+        """SIGTERM; return the exit code, also of a process that has ended already, and 0 of one that was never started."""
+        if self._process is None:
+            return 0
         if self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
         return await self._reap()
@@ -78,7 +96,17 @@ class ServerProcess:
 
     async def _reap(self) -> int:
         assert self._process is not None
-        async with asyncio.timeout(STOP_SECONDS):
-            # Nothing is written after the banner; reading on lets the process end without a full pipe.
-            await self._process.communicate()
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                # Nothing is written after the banner; reading on lets the process end without a full pipe.
+                await self._process.communicate()
+        except BaseException:
+            await self._end(self._process)
+            raise
         return int(self._process.returncode or 0)
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
+        """Leave nothing behind where a test has failed."""
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()

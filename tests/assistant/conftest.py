@@ -20,7 +20,7 @@ async def upstream() -> AsyncIterator[ScriptedOpenAI]:
 
 @pytest.fixture
 def assistant(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Settings of `[assistant]`; `provider` goes into the one provider's table, `sse` into `[sse]`. Given by indirect parametrisation."""
+    """Settings of `[assistant]`, given by indirect parametrisation; see `scripted_settings`."""
     return dict(getattr(request, "param", {}))
 
 
@@ -32,7 +32,12 @@ async def site(dsn: str, data_dir: Path, upstream: ScriptedOpenAI, assistant: di
 
 
 def scripted_settings(data_dir: Path, upstream: ScriptedOpenAI, **assistant: Any) -> Settings:
-    """Settings with *upstream* as the first provider, under the name `scripted`."""
+    """Settings with *upstream* as the first provider, under the name `scripted`.
+
+    *assistant* is `[assistant]`, but for `provider`, which changes that provider's table, `others`, which has the differing
+    keys of more providers by name, and `sse`, which is `[sse]`.
+    """
     provider = {"kind": "openai", "name": "scripted", "base_url": upstream.base_url, "models": ("scripted",)}
     provider |= assistant.pop("provider", {})
-    return settings_for(data_dir, sse=assistant.pop("sse", {}), assistant={"providers": (provider,), **assistant})
+    others = [{**provider, "name": name, **keys} for name, keys in assistant.pop("others", {}).items()]
+    return settings_for(data_dir, sse=assistant.pop("sse", {}), assistant={"providers": (provider, *others), **assistant})

@@ -12,11 +12,11 @@ from rustygpt.assistant.procedures import claim_generation, finish_generation, r
 from rustygpt.database.pool import Database
 from rustygpt.streaming.procedures import append_deltas
 from tests.assistant.conftest import scripted_settings
-from tests.assistant.exchange import ask, read, until, until_done, until_status
+from tests.assistant.exchange import DEADLINE_SECONDS, ask, read, until, until_done, until_status
 from tests.person import Person
 from tests.races import connected, until_somebody_waits
-from tests.scripted_openai import ScriptedOpenAI
-from tests.site import serving
+from tests.scripted_openai import Call, ScriptedOpenAI
+from tests.site import Site, serving
 
 LEASE: dict[str, Any] = {"lease_seconds": 15.0, "deadline_seconds": 600.0}
 
@@ -46,18 +46,22 @@ async def _seed(owner: asyncpg.Connection, users: int, replies: int) -> list[UUI
 async def test_many_runners_never_claim_one_generation(owner: asyncpg.Connection, database: Database) -> None:
     """Eight owners that claim at once share sixty generations without a duplicate and without one left over."""
     await _seed(owner, users=3, replies=20)
+    everybody_has_one = asyncio.Barrier(8)
 
     async def claim_all(name: str) -> list[UUID]:
-        claimed = []
+        claimed: list[UUID] = []
         while (claim := await claim_generation(database, owner=name, **LEASE)) is not None:
             assert claim.fence == 1
             claimed.append(claim.message_id)
+            if len(claimed) == 1:
+                await everybody_has_one.wait()
         return claimed
 
-    shares = await asyncio.gather(*(claim_all(f"owner-{number}") for number in range(8)))
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        shares = await asyncio.gather(*(claim_all(f"owner-{number}") for number in range(8)))
     claimed = [message for share in shares for message in share]
     assert (len(claimed), len(set(claimed))) == (60, 60)
-    assert sum(bool(share) for share in shares) > 1
+    assert all(shares)
     rows = await owner.fetch("select state, fence, count(distinct owner) as owners from rustygpt.generations group by 1, 2")
     assert [(row["state"], row["fence"]) for row in rows] == [("running", 1)]
 
@@ -129,18 +133,14 @@ async def test_finishing_twice_is_once(owner: asyncpg.Connection, database: Data
 async def test_live_leases_are_left_alone(owner: asyncpg.Connection, database: Database) -> None:
     """A reaper that is not alone closes only what ran out; one that is alone closes all but its own."""
     await _seed(owner, users=1, replies=3)
-    first, second, third = [await claim_generation(database, owner=name, **LEASE) for name in "abc"]
-    assert first is not None
-    assert second is not None
-    assert third is not None
-    await owner.execute(
-        "update rustygpt.generations set lease_until = now() - interval '1 s' where message_id = $1", first.message_id
-    )
+    claims = [await claim_generation(database, owner=name, **LEASE) for name in "abc"]
+    first, second, third = [claim.message_id for claim in claims if claim]
+    await owner.execute("update rustygpt.generations set lease_until = now() - interval '1 s' where message_id = $1", first)
     reaped = await reap_generations(database, running=[], is_alone=False, limit=10)
-    assert [each.message_id for each in reaped] == [first.message_id]
-    reaped = await reap_generations(database, running=[third.message_id], is_alone=True, limit=10)
-    assert [each.message_id for each in reaped] == [second.message_id]
-    assert await owner.fetchval("select state from rustygpt.generations where message_id = $1", third.message_id) == "running"
+    assert [each.message_id for each in reaped] == [first]
+    reaped = await reap_generations(database, running=[third], is_alone=True, limit=10)
+    assert [each.message_id for each in reaped] == [second]
+    assert await owner.fetchval("select state from rustygpt.generations where message_id = $1", third) == "running"
 
 
 async def test_reaping_waits_for_nobody_in_a_circle(owner: asyncpg.Connection, database: Database, dsn: str) -> None:
@@ -253,7 +253,7 @@ async def test_boot_closes_more_than_one_batch(
 
 @pytest.mark.parametrize("assistant", [{"max_reply_bytes": 33_554_432, "sse": {"flush_ms": 0}}], indirect=True)
 async def test_model_faster_than_the_database_waits(
-    ada: Person, upstream: ScriptedOpenAI, owner: asyncpg.Connection, dsn: str
+    site: Site, ada: Person, upstream: ScriptedOpenAI, owner: asyncpg.Connection, dsn: str
 ) -> None:
     """While nothing can be committed, only the outbox's 256 KiB and the sockets' buffers are filled; then all of it arrives."""
     size, piece = 4_194_304, "0123456789abcdef" * 512
@@ -272,7 +272,8 @@ async def test_model_faster_than_the_database_waits(
         async with blocker.transaction():
             await blocker.execute("select from rustygpt.event_head for update")
             pouring = group.create_task(pour())
-            held = await _level(call)
+            await _until_nothing_moves(site, UUID(reply), call)
+            held = call.written_bytes
             assert not pouring.done()
         await pouring
     assert held < 1_500_000, f"{held} bytes were taken from the model while none could be stored"
@@ -286,12 +287,11 @@ async def test_model_faster_than_the_database_waits(
     assert message["content"] == "Now: " + piece * (size // len(piece))
 
 
-async def _level(call: Any) -> int:
-    """Wait until the upstream has got rid of nothing for a quarter of a second; return what it got rid of, in bytes."""
-    level, unchanged = -1, 0
-    async with asyncio.timeout(15):
-        while unchanged < 25:
-            unchanged = unchanged + 1 if call.written_bytes == level else 0
-            level = call.written_bytes
-            await asyncio.sleep(0.01)
-    return level
+async def _until_nothing_moves(site: Site, reply: UUID, call: Call) -> None:
+    """Wait until the outbox is full, so that nobody reads the provider's answer, and the upstream's socket takes no more."""
+    outbox = site.application._parts.event_log._replies[reply].outbox
+
+    async def is_stuck() -> bool:
+        return outbox._pending_bytes > outbox._max_bytes and call.is_blocked
+
+    await until(is_stuck)

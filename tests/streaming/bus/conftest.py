@@ -54,6 +54,6 @@ async def upstream() -> AsyncIterator[ScriptedOpenAI]:
 
 @pytest.fixture
 async def pair(dsn: str, tmp_path: Path, bus: dict[str, str], upstream: ScriptedOpenAI) -> AsyncIterator[Pair]:
-    """Two applications that hear of each other by the bus alone: a lost wake-up would be healed only after the test's deadlines."""
-    async with serving_pair(dsn, tmp_path, bus, upstream, heal_seconds=600) as both:
+    """Two applications that hear of each other by the bus alone: nothing else would tell before the test's deadlines."""
+    async with serving_pair(dsn, tmp_path, bus, upstream, heal_seconds=600, session_poll_seconds=600) as both:
         yield both

@@ -1,7 +1,6 @@
 """What happens at one process is seen at the other: by the bus, for the healing is switched off here."""
 
 import asyncio
-import time
 
 import asyncpg
 
@@ -27,7 +26,7 @@ async def test_reply_made_at_one_process_is_read_at_the_other(pair: Pair, upstre
         call = await upstream.next_call()
         for word in ("Once", " upon", " a", " time", " \u2028\N{PILE OF POO}"):
             await call.say(word)
-            await at_b.until(lambda r, word=word: r.text_of(reply).endswith(word), seconds=10)
+            await at_b.until(lambda r, word=word: r.text_of(reply).endswith(word))
         await call.finish()
         for reader in (at_a, at_b, all_at_b):
             await until_done(reader, reply)
@@ -49,8 +48,8 @@ async def test_posts_at_both_processes_are_one_order(pair: Pair) -> None:
         here, there = pair.ada, pair.ada_at_b
         await asyncio.gather(*(who.say(conversation, f"{n}") for n in range(20) for who in (here, there)))
         for reader in (at_a, at_b):
-            await reader.until(lambda r: sum(event.type == "message.created" for event in r.events) == 40, seconds=10)
-        await at_b.until(lambda r: r.last_id == at_a.last_id, seconds=10)
+            await reader.until(lambda r: sum(event.type == "message.created" for event in r.events) == 40)
+        await at_b.until(lambda r: r.last_id == at_a.last_id)
         assert_unbroken(at_a.logged)
         assert [event.body for event in at_a.logged] == [event.body for event in at_b.logged]
 
@@ -71,19 +70,17 @@ async def test_stop_at_one_process_stops_the_reply_of_the_other(pair: Pair, upst
 
 
 async def test_logout_at_one_process_ends_the_streams_of_the_other(pair: Pair) -> None:
-    """Signing out at A ends the session's streams at B within a second; the reconnect there is a 401."""
+    """Signing out at A ends the session's streams at B, long before B would ask of itself; the reconnect there is a 401."""
     async with pair.ada_at_b.stream("/api/stream") as reader:
         await reader.until_type("stream.ready")
         assert (await pair.ada.post("/api/auth/logout")).status_code in (200, 204)
-        signed_out_at = time.monotonic()
-        await reader.until_closed(seconds=10)
-        assert time.monotonic() - signed_out_at < 1
+        await reader.until_closed()
         assert reader.events[-1].payload["code"] == "RGP.AUTH.SESSION_EXPIRED"
     assert (await pair.ada_at_b.get("/api/stream")).status_code == 401
 
 
 async def test_removal_at_one_process_ends_the_stream_of_the_other(pair: Pair) -> None:
-    """Who is removed at A gets, at B, all until the removal, the removal, and nothing after it, within a second."""
+    """Who is removed at A gets, at B, all until the removal, the removal, and nothing after it, without B asking of itself."""
     bob = await Person(pair.b.url).register("Bob")
     conversation = await pair.ada.make_conversation(assistant_mode="off")
     await pair.ada.add(conversation, bob)
@@ -93,10 +90,8 @@ async def test_removal_at_one_process_ends_the_stream_of_the_other(pair: Pair) -
         await pair.ada.say(conversation, "Bob may read this.")
         answer = await pair.ada.request("DELETE", f"/api/conversations/{conversation}/participants/{bob.id}")
         assert answer.status_code == 204
-        removed_at = time.monotonic()
         await pair.ada.say(conversation, "Bob may not read this.")
-        await reader.until_closed(seconds=10)
-        assert time.monotonic() - removed_at < 1
+        await reader.until_closed()
         assert reader.events[-1].payload["action"] == "removed"
         await bob.say(await bob.make_conversation(assistant_mode="off"), "The end.")
         await all_of_bob.until(lambda r: "The end." in r.raw.decode())
@@ -109,7 +104,7 @@ async def test_removal_at_one_process_ends_the_stream_of_the_other(pair: Pair) -
 async def test_deltas_need_no_look_at_the_log_over_redis(
     gates: list[GatedDatabase], pair: Pair, bus: dict[str, str], upstream: ScriptedOpenAI
 ) -> None:
-    """With redis, deltas made at A reach B's readers without a query of B's; with postgres B reads the log."""
+    """With redis, deltas made at A reach B's readers without a query of B's for each; with postgres B reads the log for each."""
     conversation = await pair.ada.make_conversation()
     async with pair.ada_at_b.stream(f"/api/stream/conversations/{conversation}") as reader:
         await reader.until_type("stream.ready")
@@ -122,7 +117,9 @@ async def test_deltas_need_no_look_at_the_log_over_redis(
         for number in range(1, 20):
             await call.say(f" {number}")
             await reader.until(lambda r, number=number: r.text_of(reply).endswith(f" {number}"))
-        assert ("read_events" in b.calls) == (bus["kind"] == "postgres")
+        looks = b.calls.count("read_events")
+        # One look may still have been to come when the first delta was there: it was told twice, by its position and as a frame.
+        assert looks >= 19 if bus["kind"] == "postgres" else looks <= 1
         await call.finish()
         await until_done(reader, reply)
         assert_unbroken(reader.logged)
@@ -143,5 +140,5 @@ async def test_what_makes_no_sense_is_passed_over(pair: Pair, bus: dict[str, str
     async with pair.ada_at_b.stream("/api/stream") as reader:
         await reader.until_type("stream.ready")
         await pair.ada.say(conversation, "Still there?")
-        await reader.until(lambda r: "Still there?" in r.raw.decode(), seconds=10)
+        await reader.until(lambda r: "Still there?" in r.raw.decode())
         assert pair.b.application._parts.coordinator.head < 999
