@@ -266,10 +266,6 @@ class Settings(Table):
         return self
 
     @model_validator(mode="after")
-    def _administrator_is_complete(self) -> "Settings":
-        if bool(self.admin_email) != bool(self.admin_password.get_secret_value()):
-            raise ValueError("admin_email and admin_password must be set together")
-    @model_validator(mode="after")
     def _unkept_events_stay_in_one_process(self) -> "Settings":
         if not self.sse.persistence.enabled and (self.bus.kind != "inprocess" or self.server.workers > 1):
             raise ValueError(
@@ -278,6 +274,10 @@ class Settings(Table):
             )
         return self
 
+    @model_validator(mode="after")
+    def _administrator_is_complete(self) -> "Settings":
+        if bool(self.admin_email) != bool(self.admin_password.get_secret_value()):
+            raise ValueError("admin_email and admin_password must be set together")
         if 0 < len(self.admin_password.get_secret_value()) < self.auth.password_min_length:
             raise ValueError(f"admin_password must have at least {self.auth.password_min_length} characters")
         return self
