@@ -1,6 +1,7 @@
 """How far somebody has read: the mark never goes back, belongs to its reader, and is told to nobody else."""
 
 import asyncio
+import random
 from uuid import UUID
 
 import asyncpg
@@ -122,3 +123,72 @@ async def test_mark_that_races_with_removal(
     assert marking.result().status_code == 404
     late = "select count(*) from rustygpt.event_log where audience_user_id = $1 and position > $2"
     assert await owner.fetchval(late, UUID(bob.id), position) == 0
+
+
+async def test_writing_in_a_thread_tells_the_own_tabs(ada: Person, bob: Person) -> None:
+    """Who answers has read what stood before: told to that user alone, true at its position, and only where something was unread."""
+    conversation = await ada.make_conversation(assistant_mode="mention")
+    await ada.add(conversation, bob)
+    root = (await ada.say(conversation, "1"))["message_id"]
+    await ada.say(conversation, "2", parent_id=root)
+    async with bob.stream("/api/stream") as stream, ada.stream("/api/stream") as others:
+        await stream.until_type("stream.ready")
+        await others.until_type("stream.ready")
+        await bob.say(conversation, "@assistant count to 2", parent_id=root)
+        await bob.say(conversation, "a thread of my own")
+        await stream.until(
+            lambda r: any(e.type == "message.done" for e in r.events) and any(e.type == "thread.new" for e in r.events)
+        )
+        await others.until(lambda r: any(e.type == "thread.new" for e in r.events))
+    told = [event for event in stream.logged if event.type == "unread.update"]
+    assert [event.payload for event in told] == [{"root_id": root, "unread": 0, "read_ordinal": 3}]
+    created = [event.position for event in stream.logged if event.type == "message.created"]
+    assert created[0] < told[0].position < created[1], "between what was said and the reply, which is unread"
+    assert not any(event.type == "unread.update" for event in others.logged)
+    assert await unread(bob, conversation) == (1, [1, 0])
+
+
+async def test_count_agrees_with_the_threads(ada: Person, bob: Person, owner: asyncpg.Connection) -> None:
+    """Whatever is said, read, joined and left, at once: a conversation's count is the sum over its threads, for everybody."""
+    rng = random.Random(7)
+    conversation = await ada.make_conversation(assistant_mode="off")
+    await ada.add(conversation, bob)
+    roots = [(await ada.say(conversation, "a thread"))["message_id"] for _ in range(3)]
+
+    async def act(person: Person) -> None:
+        root = rng.choice(roots)
+        match rng.randrange(3):
+            case 0:
+                await person.say(conversation, "something", parent_id=root)
+            case 1:
+                await person.post(f"/api/threads/{root}/read", {"ordinal": rng.randint(1, 20)})
+            case 2:
+                roots.append((await person.say(conversation, "another thread"))["message_id"])
+
+    for number in range(6):
+        async with asyncio.TaskGroup() as group:
+            for _ in range(4):
+                group.create_task(act(ada))
+                group.create_task(act(bob))
+        if number == 3:
+            path = f"/api/conversations/{conversation}/participants/{bob.id}"
+            assert (await ada.request("DELETE", path)).status_code == 204
+            await ada.say(conversation, "not for Bob", parent_id=roots[0])
+            await ada.add(conversation, bob)
+            assert await unread(bob, conversation) == (0, [0] * len(roots))
+        if number == 4:
+            await owner.execute("update rustygpt.members set read_total = null")  # as before the count was kept
+        for person in (ada, bob):
+            total, threads = await unread(person, conversation)
+            assert total == sum(threads)
+
+
+async def test_list_looks_at_no_thread(ada: Person, bob: Person, dsn: str) -> None:
+    """The list of conversations does not grow slower with the threads in them: it is answered while nobody may read threads."""
+    conversation = await ada.make_conversation(assistant_mode="off")
+    await ada.add(conversation, bob)
+    await ada.say(conversation, "1")
+    async with connected(dsn) as other, other.transaction():
+        await other.execute("lock table rustygpt.threads, rustygpt.read_marks in access exclusive mode")
+        listed = (await bob.get("/api/conversations")).json()["items"]
+    assert [item["unread"] for item in listed] == [1]

@@ -17,13 +17,22 @@ language sql stable as $$
   where c.id = p_conversation
 $$;
 
--- unread_in_conversation: how many messages lie behind the user's read marks, over all threads.
-create or replace function rustygpt.unread_in_conversation(p_user uuid, p_conversation uuid) returns integer
-language sql stable as $$
-  select coalesce(sum(greatest(t.last_ordinal - coalesce(r.ordinal, 0), 0)), 0)::integer
-  from rustygpt.threads t
-  left join rustygpt.read_marks r on r.root_id = t.root_id and r.user_id = p_user
-  where t.conversation_id = p_conversation
+-- conversation_fingerprint: a digest of what a new conversation is asked to be: the same key must ask for the same.
+create or replace function rustygpt.conversation_fingerprint(
+  p_title text, p_is_group boolean, p_model text, p_system_prompt text, p_assistant_mode text
+) returns text
+language sql immutable as $$
+  select md5(jsonb_build_array(p_title, p_is_group, p_model, p_system_prompt, p_assistant_mode)::text)
+$$;
+
+-- recall_conversation: the answer that create_conversation gave earlier for p_key, or null. Nothing is done.
+-- Raises RG409 RGP.CONFLICT for a key used otherwise.
+create or replace function rustygpt_api.recall_conversation(
+  p_actor uuid, p_title text, p_is_group boolean, p_model text, p_system_prompt text, p_assistant_mode text, p_key text
+) returns table (answer jsonb)
+language sql stable security definer set search_path = rustygpt, pg_temp as $$
+  select find_answer(p_actor, 'conversation', p_key,
+    conversation_fingerprint(p_title, p_is_group, p_model, p_system_prompt, p_assistant_mode))
 $$;
 
 -- create_conversation: make one, with the actor as its owner.
@@ -40,7 +49,7 @@ declare
   v_position bigint;
 begin
   v_answer := recall_answer(p_actor, 'conversation', p_key,
-    md5(jsonb_build_array(p_title, p_is_group, p_model, p_system_prompt, p_assistant_mode)::text));
+    conversation_fingerprint(p_title, p_is_group, p_model, p_system_prompt, p_assistant_mode));
   if v_answer is not null then
     return query select v_answer, null::bigint;
     return;
@@ -87,15 +96,18 @@ end
 $$;
 
 -- update_conversation: change what p_changes names: title, model, system_prompt, assistant_mode, is_group, archived (true only).
--- Owners and admins; archiving is for owners. Returns the conversation as it was left and the position to announce.
--- Raises RG404 RGP.NOT_FOUND, RG403 RGP.RBAC.FORBIDDEN. Emits conversation.updated with the changed fields.
+-- Owners and admins; archiving is for owners, and stops the replies that wait or run.
+-- Returns the conversation as it was left, the position to announce, and the running replies that were stopped.
+-- Raises RG404 RGP.NOT_FOUND, RG403 RGP.RBAC.FORBIDDEN. Emits conversation.updated with the changed fields, the last event of a
+-- conversation that is archived.
 create or replace function rustygpt_api.update_conversation(p_actor uuid, p_conversation uuid, p_changes jsonb)
-returns table (conversation jsonb, "position" bigint)
+returns table (conversation jsonb, "position" bigint, stopped uuid[])
 language plpgsql security definer set search_path = rustygpt, pg_temp as $$
 #variable_conflict use_column
 declare
   v_archive boolean := coalesce((p_changes ->> 'archived')::boolean, false);
   v_told jsonb := p_changes - 'archived';
+  v_stopped uuid[] := '{}';
 begin
   perform from conversations c where c.id = p_conversation for no key update;
   perform require_member(p_actor, p_conversation, case when v_archive then 'owner' else 'admin' end);
@@ -112,10 +124,11 @@ begin
       (select effective_mode(c.assistant_mode, c.member_count) from conversations c where c.id = p_conversation));
   end if;
   if v_archive then
+    v_stopped := stop_conversation(p_conversation);
     v_told := v_told || jsonb_build_object('archived_at',
       (select rfc3339(c.archived_at) from conversations c where c.id = p_conversation));
   end if;
   return query select conversation_json(p_conversation, p_actor),
-                      append_event(p_conversation, null, 'conversation.updated', null, null, v_told);
+                      append_event(p_conversation, null, 'conversation.updated', null, null, v_told), v_stopped;
 end
 $$;

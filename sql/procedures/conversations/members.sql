@@ -29,7 +29,8 @@ language plpgsql as $$
 declare
   v_position bigint;
 begin
-  insert into rustygpt.members (conversation_id, user_id, role) values (p_conversation, p_user, p_role);
+  insert into rustygpt.members (conversation_id, user_id, role, read_total)
+  select p_conversation, p_user, p_role, c.last_seq from rustygpt.conversations c where c.id = p_conversation for no key update;
   update rustygpt.conversations set member_count = member_count + 1 where id = p_conversation;
   insert into rustygpt.read_marks (user_id, root_id, ordinal)
   select p_user, t.root_id, t.last_ordinal from rustygpt.threads t where t.conversation_id = p_conversation

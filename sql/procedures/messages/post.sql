@@ -1,5 +1,5 @@
 -- insert_message: put one message at the end of its thread. The caller holds the conversation's row lock.
--- p_root: null starts a thread. Returns the message. Locks the thread.
+-- p_root: null starts a thread. Returns the message. Locks the thread, then the author's membership.
 -- One time serves message, thread and conversation, so that message.created tells all three; it never falls within a conversation.
 create or replace function rustygpt.insert_message(
   p_conversation uuid, p_root uuid, p_parent uuid, p_depth integer, p_author uuid, p_role text, p_content text
@@ -25,8 +25,7 @@ begin
   returning * into v_message;
   if p_author is not null then
     insert into rustygpt.thread_participants (root_id, user_id) values (v_root, p_author) on conflict do nothing;
-    insert into rustygpt.read_marks as r (user_id, root_id, ordinal) values (p_author, v_root, v_ordinal)
-    on conflict (user_id, root_id) do update set ordinal = greatest(r.ordinal, excluded.ordinal);
+    perform rustygpt.move_mark(p_author, p_conversation, v_root, v_ordinal);
   end if;
   return v_message;
 end
@@ -41,16 +40,39 @@ language sql volatile as $$
   from rustygpt.threads t where t.root_id = p_root
 $$;
 
+-- post_fingerprint: a digest of what a post asks for: the same key must ask for the same.
+create or replace function rustygpt.post_fingerprint(p_conversation uuid, p_parent uuid, p_content text, p_model text) returns text
+language sql immutable as $$
+  select md5(jsonb_build_array(p_conversation, p_parent, p_content, p_model)::text)
+$$;
+
+-- recall_post: the answer that post_message gave earlier for p_key, or null. Nothing is done.
+-- Raises RG404 RGP.NOT_FOUND, RG403 RGP.RBAC.FORBIDDEN (viewers), RG409 RGP.CONFLICT (key used otherwise).
+create or replace function rustygpt_api.recall_post(
+  p_actor uuid, p_conversation uuid, p_parent uuid, p_content text, p_model text, p_key text
+) returns table (answer jsonb)
+language plpgsql stable security definer set search_path = rustygpt, pg_temp as $$
+declare
+  v_conversation uuid := coalesce(p_conversation, (select m.conversation_id from messages m where m.id = p_parent));
+begin
+  perform require_member(p_actor, v_conversation, 'member');
+  return query select find_answer(p_actor, 'message', p_key, post_fingerprint(v_conversation, p_parent, p_content, p_model));
+end
+$$;
+
 -- post_message: say something, in a new thread or in answer to a message, and queue a reply where the assistant is addressed.
 -- p_conversation: null takes the parent's. p_parent: the message answered, null for a new thread. p_model: a model asked for, which
 -- addresses it. p_mention: how the text addresses the assistant: null not at all, '' by its general name, else a model.
--- p_key: idempotency key or null.
+-- p_key: idempotency key or null. p_max_queued, p_max_queued_per_user: see require_queue_place.
 -- Returns the answer of POST …/messages, the position to announce (null when the answer is an earlier one), and whether a
--- generation was queued. Raises RG404 RGP.NOT_FOUND, RG403 RGP.RBAC.FORBIDDEN (viewers), RG409 RGP.CONFLICT (key used otherwise).
--- Emits message.created, thread.new or thread.activity, and message.created of the reply.
--- Locks conversation, thread, event_head.
+-- generation was queued. Raises RG404 RGP.NOT_FOUND, RG403 RGP.RBAC.FORBIDDEN (viewers), RG409 RGP.CONFLICT (key used otherwise),
+-- RG429 RGP.RATE_LIMITED and RG503 RGP.UNAVAILABLE when the reply cannot be queued: then nothing is stored.
+-- Emits message.created, unread.update to the actor alone where there was something unread in the thread, thread.new or
+-- thread.activity, and message.created of the reply.
+-- Locks conversation, queue, thread, event_head.
 create or replace function rustygpt_api.post_message(
-  p_actor uuid, p_conversation uuid, p_parent uuid, p_content text, p_model text, p_mention text, p_key text
+  p_actor uuid, p_conversation uuid, p_parent uuid, p_content text, p_model text, p_mention text, p_key text,
+  p_max_queued integer default null, p_max_queued_per_user integer default null
 ) returns table (answer jsonb, "position" bigint, is_queued boolean)
 language plpgsql security definer set search_path = rustygpt, pg_temp as $$
 #variable_conflict use_column
@@ -62,12 +84,14 @@ declare
   v_answer jsonb;
   v_position bigint;
   v_mode text;
+  v_is_answered boolean;
+  v_was_unread boolean;
 begin
   select c.* into v_conversation from conversations c
   where c.id = coalesce(p_conversation, (select m.conversation_id from messages m where m.id = p_parent))
   for no key update;
   perform require_member(p_actor, v_conversation.id, 'member');
-  v_answer := recall_answer(p_actor, 'message', p_key, md5(jsonb_build_array(v_conversation.id, p_parent, p_content, p_model)::text));
+  v_answer := recall_answer(p_actor, 'message', p_key, post_fingerprint(v_conversation.id, p_parent, p_content, p_model));
   if v_answer is not null then
     return query select v_answer, null::bigint, false;
     return;
@@ -79,9 +103,16 @@ begin
     end if;
   end if;
 
-  v_message := insert_message(v_conversation.id, v_parent.root_id, v_parent.id, coalesce(v_parent.depth + 1, 0), p_actor, 'user', p_content);
   v_mode := effective_mode(v_conversation.assistant_mode, v_conversation.member_count);
-  if v_mode = 'always' or (v_mode = 'mention' and (p_model is not null or p_mention is not null)) then
+  v_is_answered := v_mode = 'always' or (v_mode = 'mention' and (p_model is not null or p_mention is not null));
+  if v_is_answered then
+    perform require_queue_place(p_actor, p_max_queued, p_max_queued_per_user);
+  end if;
+  v_was_unread := exists (
+    select from threads t left join read_marks r on r.root_id = t.root_id and r.user_id = p_actor
+    where t.root_id = v_parent.root_id and t.last_ordinal > coalesce(r.ordinal, 0));
+  v_message := insert_message(v_conversation.id, v_parent.root_id, v_parent.id, coalesce(v_parent.depth + 1, 0), p_actor, 'user', p_content);
+  if v_is_answered then
     v_reply := insert_message(v_conversation.id, v_message.root_id, v_message.id, v_message.depth + 1, null, 'assistant', '');
     insert into generations (message_id, conversation_id, requested_by, requested_model)
     values (v_reply.id, v_conversation.id, p_actor, coalesce(p_model, nullif(p_mention, ''), v_conversation.model));
@@ -94,6 +125,9 @@ begin
 
   v_position := append_event(v_conversation.id, null, 'message.created', v_message.root_id, v_message.id,
     jsonb_build_object('message', message_json(v_message)));
+  if v_was_unread then
+    v_position := tell_mark(p_actor, v_conversation.id, v_message.root_id, 0, v_message.ordinal);
+  end if;
   if v_parent.id is null then
     v_position := append_event(v_conversation.id, null, 'thread.new', v_message.root_id, null,
       jsonb_build_object('root_id', v_message.root_id,

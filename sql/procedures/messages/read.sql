@@ -117,34 +117,3 @@ begin
     order by e.idx limit p_limit;
 end
 $$;
-
--- mark_read: move the actor's watermark in a thread forward to p_ordinal, or to p_message's ordinal (one is given); never back.
--- Returns root_id, the unread count left, the mark and the position to announce (null when nothing changed).
--- Raises RG404 RGP.NOT_FOUND. Emits unread.update to the actor alone. Locks, against change only, the membership (nothing may be told
--- after the actor's removal) and the thread (the count must be true at the event's position), then read mark and event_head.
-create or replace function rustygpt_api.mark_read(p_actor uuid, p_root uuid, p_ordinal integer, p_message uuid)
-returns table (root_id uuid, unread integer, read_ordinal integer, "position" bigint)
-language plpgsql security definer set search_path = rustygpt, pg_temp as $$
-#variable_conflict use_column
-declare
-  v_conversation uuid := (select t.conversation_id from threads t where t.root_id = p_root);
-  v_thread threads;
-  v_mark integer := p_ordinal;
-  v_moved boolean;
-begin
-  perform from members m where m.conversation_id = v_conversation and m.user_id = p_actor for key share;
-  perform require_member(p_actor, v_conversation, 'viewer');
-  select t.* into v_thread from threads t where t.root_id = p_root for share;
-  if p_message is not null then
-    v_mark := rustygpt_api.ordinal_of(p_actor, p_root, p_message);
-  end if;
-  v_mark := least(v_mark, v_thread.last_ordinal);
-  insert into read_marks as r (user_id, root_id, ordinal) select p_actor, p_root, v_mark where v_mark > 0
-  on conflict (user_id, root_id) do update set ordinal = excluded.ordinal where excluded.ordinal > r.ordinal;
-  v_moved := found;
-  v_mark := coalesce((select r.ordinal from read_marks r where r.user_id = p_actor and r.root_id = p_root), 0);
-  return query select p_root, greatest(v_thread.last_ordinal - v_mark, 0), v_mark, case when v_moved then append_event(
-    v_thread.conversation_id, p_actor, 'unread.update', p_root, null, jsonb_build_object(
-      'root_id', p_root, 'unread', greatest(v_thread.last_ordinal - v_mark, 0), 'read_ordinal', v_mark)) end;
-end
-$$;
