@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute
 from rustygpt.admin.audit import AuditRoutes
 from rustygpt.assistant.catalogue import Catalogue, build_catalogue
 from rustygpt.assistant.generation import Workbench
+from rustygpt.assistant.queue import QueueTeller
 from rustygpt.assistant.routes import AssistantRoutes
 from rustygpt.assistant.runner import Runner
 from rustygpt.auth.api_keys import ApiKeyRoutes
@@ -115,6 +116,7 @@ def _build_parts(settings: Settings, dsn: str) -> Parts:
     coordinator = Coordinator(database, settings.sse, metrics)
     bus = _build_bus(settings, dsn, database, coordinator)
     event_log = EventLog(database, settings.sse, metrics, lease_seconds=settings.assistant.lease_seconds, publish=bus.publish)
+    queue = QueueTeller(database, bus)
     bench = Workbench(database, catalogue, event_log, bus, metrics, settings.assistant)
 
     async def find_ended(credentials: Collection[UUID]) -> list[UUID]:
@@ -133,10 +135,14 @@ def _build_parts(settings: Settings, dsn: str) -> Parts:
         sweeper=Sweeper(coordinator, find_ended),
         event_log=event_log,
         limits=LimitTable(database, metrics),
-        runner=Runner(bench, is_alone=settings.bus.kind == "inprocess"),
+        runner=Runner(bench, is_alone=settings.bus.kind == "inprocess", on_moved=queue.on_moved),
+        queue=queue,
         maintenance=Maintenance(database, settings.sse.persistence, metrics),
     )
     bus.listen(on_wake=coordinator.wake, on_events=coordinator.publish, on_signal=coordinator.on_signal)
+    bus.listen(on_transient=coordinator.transients.tell)
+    bus.listen(on_signal=queue.on_signal, on_transient=queue.on_transient)
+    coordinator.transients.restore_by(queue.restore)
     bus.listen(on_signal=parts.sweeper.on_signal)
     bus.listen(on_signal=parts.runner.on_signal)
     bus.listen(on_signal=parts.limits.on_signal)
@@ -167,9 +173,18 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         *ApiKeyRoutes(database, bus, cursors, max_bytes).routes,
         *ConversationRoutes(database, bus, cursors, parts.catalogue.require_model, max_bytes).routes,
         *MemberRoutes(database, bus, cursors, max_bytes).routes,
-        *MessageRoutes(database, bus, cursors, find_mention, parts.catalogue.require_model, max_bytes).routes,
+        *MessageRoutes(
+            database,
+            bus,
+            cursors,
+            find_mention,
+            parts.catalogue.require_model,
+            max_bytes,
+            max_queued=settings.assistant.max_queued,
+            max_queued_per_user=settings.assistant.max_queued_per_user,
+        ).routes,
         *ThreadRoutes(database, bus, cursors, max_bytes).routes,
-        *AssistantRoutes(database, bus, parts.catalogue, metrics).routes,
+        *AssistantRoutes(database, bus, parts.catalogue, metrics, settings.assistant).routes,
         *AuditRoutes(database, cursors).routes,
         *LimitRoutes(database, bus, max_bytes).routes,
         *StreamRoutes(database, parts.coordinator, parts.sweeper).routes,

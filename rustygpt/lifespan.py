@@ -17,6 +17,7 @@ from rustygpt.streaming.procedures import begin_log
 
 if TYPE_CHECKING:
     from rustygpt.assistant.catalogue import Catalogue
+    from rustygpt.assistant.queue import QueueTeller
     from rustygpt.assistant.runner import Runner
     from rustygpt.auth.passwords import Passwords
     from rustygpt.database.pool import Database
@@ -50,6 +51,7 @@ class Parts:
     event_log: EventLog
     limits: LimitTable
     runner: Runner
+    queue: QueueTeller
     maintenance: Maintenance
 
     def begin_drain(self) -> None:
@@ -69,6 +71,8 @@ async def running(parts: Parts) -> AsyncIterator[None]:
             parts.process_lock.watch,
             parts.bus.run,
             parts.coordinator.run,
+            parts.coordinator.transients.run,
+            parts.queue.run,
             parts.sweeper.run,
             parts.event_log.run,
             parts.limits.run,

@@ -1,9 +1,11 @@
-"""What one part of the process tells the others: that the log has grown, or that something was revoked.
+"""What one part of the process tells the others: that the log has grown, that something was revoked, or how things stand right now.
 
-Both are hints. Whoever misses one finds the truth in PostgreSQL within seconds, so nothing here may fail, block or be awaited.
+All three are hints. Whoever misses one finds the truth in PostgreSQL within seconds, so nothing here may fail, block or be awaited.
 """
 
-from typing import Literal, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+from uuid import UUID
 
 from rustygpt.ids import Position
 
@@ -14,6 +16,28 @@ SignalKind = Literal["cancel", "session_revoked", "generation_queued", "limits_c
 `look`, with an empty key: something may have been missed; whoever keeps in memory what the database knows better asks it now.
 """
 
+TransientType = Literal["generation.queued", "presence.update", "typing.update"]
+"""Events that say how things stand and are never stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transient:
+    """State, not history: of one conversation, audience, type and *key* only the last is worth anything.
+
+    `audience_user_id`: one member alone, None for all. `payload` is what readers get; JSON, a few hundred bytes.
+    """
+
+    conversation_id: UUID
+    audience_user_id: UUID | None
+    type: TransientType
+    key: str
+    payload: dict[str, Any]
+
+    @property
+    def place(self) -> tuple[UUID, UUID | None, str, str]:
+        """What a later one with the same place makes worthless."""
+        return self.conversation_id, self.audience_user_id, self.type, self.key
+
 
 class Announcer(Protocol):
     """The bus as seen by those who write: it never raises and never waits."""
@@ -23,3 +47,6 @@ class Announcer(Protocol):
 
     def signal(self, kind: SignalKind, key: str = "") -> None:
         """Say that *kind* happened to *key*."""
+
+    def transient(self, transient: Transient) -> None:
+        """Tell the readers of a conversation how things stand."""

@@ -70,11 +70,12 @@ class ReplyLog(Protocol):
         parent_id: UUID | None,
         message_id: UUID,
         fence: int,
+        next_idx: int,
         on_cancelled: Callable[[], None],
     ) -> ReplyOutbox:
-        """Return the outbox of a claimed generation."""
+        """Return the outbox of a claimed generation, whose next chunk has the number *next_idx*."""
 
-    def release(self, message_id: UUID) -> None:
+    def release(self, message_id: UUID, fence: int) -> None:
         """Forget a generation's outbox."""
 
 
@@ -134,6 +135,7 @@ class Generation:
             parent_id=claim.parent_id,
             message_id=claim.message_id,
             fence=claim.fence,
+            next_idx=claim.next_idx,
             on_cancelled=self.cancel,
         )
         try:
@@ -149,7 +151,7 @@ class Generation:
             await self._interrupt(outcome)
             raise
         finally:
-            bench.reply_log.release(claim.message_id)
+            bench.reply_log.release(claim.message_id, claim.fence)
         self._tell(outcome, time.monotonic() - started)
 
     async def _speak(self, outbox: ReplyOutbox) -> Outcome:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from rustygpt.database.call import Caller
@@ -13,7 +13,7 @@ FinalState = Literal["done", "length", "cancelled", "timeout", "error", "interru
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A generation that this process owns as long as its fence holds."""
+    """A generation that this process owns as long as its fence holds. `next_idx` is above 0 where it goes on with what was said."""
 
     message_id: UUID
     conversation_id: UUID
@@ -22,6 +22,7 @@ class Claim:
     requested_by: UUID
     requested_model: str | None
     fence: int
+    next_idx: int
     queue_seconds: float
 
 
@@ -68,6 +69,35 @@ class Cancelled:
     status: str
     is_running: bool
     position: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """What continuing a reply needs: `answer` is the one given earlier for the same key; `model` None is the default."""
+
+    answer: dict[str, Any] | None
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Continued:
+    """The answer of POST …/continue; `position` is None when it is an earlier one."""
+
+    answer: dict[str, Any]
+    position: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The queue in its order, as parallel lists: `estimates` are seconds, None where nothing is known.
+
+    `wait_seconds` above 0: another process has just told it; ask again then. The lists are empty.
+    """
+
+    wait_seconds: float
+    messages: list[UUID]
+    conversations: list[UUID]
+    estimates: list[int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,3 +171,28 @@ async def cancel_generation(database: Caller, *, actor: UserId, message: Message
 async def reap_generations(database: Caller, *, running: Sequence[UUID], is_alone: bool, limit: int) -> list[Reaped]:
     """Close generations whose owner is gone; *running* are this process's own."""
     return await database.many("reap_generations", Reaped, running=running, is_alone=is_alone, limit=limit)
+
+
+async def read_continuation(database: Caller, *, actor: UserId, message: MessageId, key: str | None) -> Continuation:
+    """Say what continuing a reply needs, without doing it. Raises NotFound, Forbidden, Conflict."""
+    return await database.one("read_continuation", Continuation, actor=actor, message=message, key=key)
+
+
+async def continue_generation(
+    database: Caller, *, actor: UserId, message: MessageId, key: str | None, max_queued: int, max_queued_per_user: int
+) -> Continued:
+    """Queue a reply again that stopped before its end. Raises NotFound, Forbidden, Conflict, RateLimited, Unavailable."""
+    return await database.one(
+        "continue_generation",
+        Continued,
+        actor=actor,
+        message=message,
+        key=key,
+        max_queued=max_queued,
+        max_queued_per_user=max_queued_per_user,
+    )
+
+
+async def read_queue(database: Caller, *, every_seconds: float | None) -> Queue:
+    """Read the queue. *every_seconds*: None only reads; else the caller tells it, and nobody may have done so for that long."""
+    return await database.one("read_queue", Queue, every_seconds=every_seconds)

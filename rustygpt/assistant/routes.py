@@ -1,34 +1,45 @@
-"""Stop a reply, and which models there are."""
+"""Stop a reply, let one go on that stopped, and which models there are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from rustygpt.assistant.catalogue import Catalogue
-from rustygpt.assistant.procedures import cancel_generation
+from rustygpt.assistant.procedures import cancel_generation, continue_generation, read_continuation
 from rustygpt.auth.actor import actor_of
-from rustygpt.database.call import Caller
-from rustygpt.http.request import path_uuid
+from rustygpt.http.request import idempotency_key, path_uuid
 from rustygpt.http.response import json_response
 from rustygpt.ids import MessageId, Position
-from rustygpt.observability.metrics import Metrics
-from rustygpt.signals import Announcer
+
+if TYPE_CHECKING:
+    from rustygpt.assistant.catalogue import Catalogue
+    from rustygpt.database.call import Caller
+    from rustygpt.observability.metrics import Metrics
+    from rustygpt.settings import AssistantSettings
+    from rustygpt.signals import Announcer
 
 
 class AssistantRoutes:
-    """`POST /api/messages/{id}/cancel` and `GET /api/models`."""
+    """`POST /api/messages/{id}/cancel` and `…/continue`, and `GET /api/models`."""
 
-    def __init__(self, database: Caller, announcer: Announcer, catalogue: Catalogue, metrics: Metrics) -> None:
+    def __init__(
+        self, database: Caller, announcer: Announcer, catalogue: Catalogue, metrics: Metrics, settings: AssistantSettings
+    ) -> None:
         self._database = database
         self._announcer = announcer
         self._catalogue = catalogue
         self._metrics = metrics
+        self._settings = settings
 
     @property
     def routes(self) -> list[Route]:
         """The routes, to be mounted at the top."""
         return [
             Route("/api/messages/{message_id}/cancel", self.cancel, methods=["POST"]),
+            Route("/api/messages/{message_id}/continue", self.go_on, methods=["POST"]),
             Route("/api/models", self.models, methods=["GET"]),
         ]
 
@@ -43,7 +54,30 @@ class AssistantRoutes:
             self._announcer.signal("cancel", str(message))
         if cancelled.position is not None:
             self._announcer.wake(Position(cancelled.position))
+            self._announcer.signal("generation_queued")  # one fewer waits
         return json_response({"message_id": message, "status": cancelled.status})
+
+    async def go_on(self, request: Request) -> Response:
+        """Let a reply go on that stopped before its end: the same message, from the next chunk on."""
+        actor = actor_of(request)
+        message = MessageId(path_uuid(request, "message_id"))
+        key = idempotency_key(request)
+        found = await read_continuation(self._database, actor=actor.user_id, message=message, key=key)
+        if found.answer is not None:
+            return json_response(found.answer)
+        await self._catalogue.require_model(found.model)
+        continued = await continue_generation(
+            self._database,
+            actor=actor.user_id,
+            message=message,
+            key=key,
+            max_queued=self._settings.max_queued,
+            max_queued_per_user=self._settings.max_queued_per_user,
+        )
+        if continued.position is not None:
+            self._announcer.wake(Position(continued.position))
+            self._announcer.signal("generation_queued")
+        return json_response(continued.answer)
 
     async def models(self, request: Request) -> Response:
         """Answer what can be run now, the default, and in a sentence why it is that and how to change it."""

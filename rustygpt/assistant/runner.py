@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -29,10 +30,14 @@ REAP_LIMIT: Final = 100
 
 
 class Runner:
-    """Runs generations. *is_alone*: no other process serves this database, so every foreign running generation is orphaned."""
+    """Runs generations. *is_alone*: no other process serves this database, so every foreign running generation is orphaned.
 
-    def __init__(self, bench: Workbench, *, is_alone: bool) -> None:
+    *on_moved* is called when a claim or an end may have changed who waits where.
+    """
+
+    def __init__(self, bench: Workbench, *, is_alone: bool, on_moved: Callable[[], None]) -> None:
         self._bench = bench
+        self._on_moved = on_moved
         self._is_alone = is_alone
         self._owner = str(new_uuid())
         self._running: dict[UUID, Generation] = {}
@@ -118,6 +123,7 @@ class Runner:
         self._idle.clear()
         metrics.generations_running.set(len(self._running))
         group.create_task(self._run(generation))
+        self._on_moved()
         return True
 
     async def _run(self, generation: Generation) -> None:
@@ -126,11 +132,13 @@ class Runner:
         except Exception:  # a defect must not take the other replies along; the reaper closes what it left open
             log.exception("generation_crashed", message_id=str(generation.claim.message_id))
         finally:
-            del self._running[generation.claim.message_id]
+            if self._running.get(generation.claim.message_id) is generation:  # it may go on here already, as another run
+                del self._running[generation.claim.message_id]
             self._bench.metrics.generations_running.set(len(self._running))
             if not self._running:
                 self._idle.set()
             self._wake.set()
+            self._on_moved()
 
     async def _keep_leases(self) -> None:
         """Renew leases in the quiet phases, when no delta does, and learn of stops whose signal was lost."""

@@ -18,6 +18,20 @@ class ChangedConversation:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdatedConversation(ChangedConversation):
+    """The same after a change; `stopped` are the replies whose runners must be told, of a conversation that was archived."""
+
+    stopped: list[UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierAnswer:
+    """What a POST with the same key was answered, or None."""
+
+    answer: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
 class ConversationPage:
     """Conversations with their sort keys, all from the snapshot in which the log ended at `stream_cursor`."""
 
@@ -69,6 +83,31 @@ async def create_conversation(
     )
 
 
+async def recall_conversation(
+    database: Caller,
+    *,
+    actor: UserId,
+    title: str,
+    is_group: bool,
+    model: str | None,
+    system_prompt: str,
+    assistant_mode: str | None,
+    key: str | None,
+) -> EarlierAnswer:
+    """Find what create_conversation answered earlier. Raises Conflict for a key used otherwise."""
+    return await database.one(
+        "recall_conversation",
+        EarlierAnswer,
+        actor=actor,
+        title=title,
+        is_group=is_group,
+        model=model,
+        system_prompt=system_prompt,
+        assistant_mode=assistant_mode,
+        key=key,
+    )
+
+
 async def list_conversations(
     database: Caller, *, actor: UserId, before_at: datetime | None, before_id: UUID | None, limit: int
 ) -> ConversationPage:
@@ -85,9 +124,9 @@ async def get_conversation(database: Caller, *, actor: UserId, conversation: Con
 
 async def update_conversation(
     database: Caller, *, actor: UserId, conversation: ConversationId, changes: dict[str, Any]
-) -> ChangedConversation:
+) -> UpdatedConversation:
     """Change what *changes* names. Raises NotFound, Forbidden."""
-    return await database.one("update_conversation", ChangedConversation, actor=actor, conversation=conversation, changes=changes)
+    return await database.one("update_conversation", UpdatedConversation, actor=actor, conversation=conversation, changes=changes)
 
 
 async def list_participants(

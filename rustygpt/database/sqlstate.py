@@ -28,7 +28,8 @@ def domain_error(error: BaseException) -> errors.DomainError | None:
     """Translate, or return None for an error that is a defect of ours."""
     if isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith("RG"):
         leaf = _BY_CODE.get(error.detail or "")
-        return leaf(str(error.args[0])) if leaf else None
+        # fail_for_now says in the hint how many seconds to wait.
+        return leaf(str(error.args[0]), retry_after_seconds=int(error.hint) if error.hint else None) if leaf else None
     if is_database_away(error):
         return errors.Unavailable("The database cannot be reached right now.", retry_after_seconds=2)
     return None

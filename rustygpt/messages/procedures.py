@@ -19,6 +19,13 @@ class PostedMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class EarlierAnswer:
+    """What a POST with the same key was answered, or None."""
+
+    answer: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
 class MessagePage:
     """Messages, newest first, with their seqs, from the snapshot in which the log ended at `stream_cursor`."""
 
@@ -84,8 +91,13 @@ async def post_message(
     model: str | None,
     mention: str | None,
     key: str | None,
+    max_queued: int,
+    max_queued_per_user: int,
 ) -> PostedMessage:
-    """Say something. *mention*: None not at all, "" the assistant by its general name, else a model. Raises NotFound, Forbidden, Conflict."""
+    """Say something. *mention*: None not at all, "" the assistant by its general name, else a model.
+
+    Raises NotFound, Forbidden, Conflict; RateLimited and Unavailable where a reply cannot be queued: then nothing was stored.
+    """
     return await database.one(
         "post_message",
         PostedMessage,
@@ -95,6 +107,31 @@ async def post_message(
         content=content,
         model=model,
         mention=mention,
+        key=key,
+        max_queued=max_queued,
+        max_queued_per_user=max_queued_per_user,
+    )
+
+
+async def recall_post(
+    database: Caller,
+    *,
+    actor: UserId,
+    conversation: ConversationId | None,
+    parent: UUID | None,
+    content: str,
+    model: str | None,
+    key: str | None,
+) -> EarlierAnswer:
+    """Find what the same post was answered earlier. Raises NotFound, Forbidden, Conflict."""
+    return await database.one(
+        "recall_post",
+        EarlierAnswer,
+        actor=actor,
+        conversation=conversation,
+        parent=parent,
+        content=content,
+        model=model,
         key=key,
     )
 

@@ -1,6 +1,7 @@
 """Messages: post, answer, read. HTTP in, one procedure, HTTP out; a page of messages carries the stream's position of its snapshot."""
 
 from collections.abc import Callable
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -8,14 +9,14 @@ from starlette.routing import Route
 
 from rustygpt.auth.actor import actor_of
 from rustygpt.database.call import Caller
-from rustygpt.errors import BadRequest
+from rustygpt.errors import BadRequest, Invalid
 from rustygpt.http.body import read_body
 from rustygpt.http.cursors import PageCursors
 from rustygpt.http.request import RequireModel, idempotency_key, path_uuid, query_limit, query_value
 from rustygpt.http.response import json_response
 from rustygpt.ids import ConversationId, MessageId, Position
 from rustygpt.messages.models import PostMessage, PostReply, PostRoot
-from rustygpt.messages.procedures import get_message, list_chunks, list_messages, post_message
+from rustygpt.messages.procedures import get_message, list_chunks, list_messages, post_message, recall_post
 from rustygpt.signals import Announcer
 
 FindMention = Callable[[str], str | None]
@@ -23,7 +24,7 @@ FindMention = Callable[[str], str | None]
 
 
 class MessageRoutes:
-    """Post and read messages."""
+    """Post and read messages. *max_queued* of all and *max_queued_per_user*: replies that may wait for a model."""
 
     def __init__(
         self,
@@ -33,6 +34,9 @@ class MessageRoutes:
         find_mention: FindMention,
         require_model: RequireModel,
         max_body_bytes: int,
+        *,
+        max_queued: int,
+        max_queued_per_user: int,
     ) -> None:
         self._database = database
         self._announcer = announcer
@@ -40,6 +44,7 @@ class MessageRoutes:
         self._find_mention = find_mention
         self._require_model = require_model
         self._max_body_bytes = max_body_bytes
+        self._bounds: dict[str, Any] = {"max_queued": max_queued, "max_queued_per_user": max_queued_per_user}
 
     @property
     def routes(self) -> list[Route]:
@@ -118,17 +123,23 @@ class MessageRoutes:
     async def _post(
         self, request: Request, conversation: ConversationId | None, parent: MessageId | None, body: PostReply
     ) -> Response:
-        await self._require_model(body.model)
-        posted = await post_message(
-            self._database,
-            actor=actor_of(request).user_id,
-            conversation=conversation,
-            parent=parent,
-            content=body.content,
-            model=body.model,
-            mention=self._find_mention(body.content),
-            key=idempotency_key(request, body.client_id),
-        )
+        post: dict[str, Any] = {
+            "actor": actor_of(request).user_id,
+            "conversation": conversation,
+            "parent": parent,
+            "content": body.content,
+            "model": body.model,
+            "key": idempotency_key(request, body.client_id),
+        }
+        try:
+            await self._require_model(body.model)
+        except Invalid:
+            # The gate comes first, and what was answered once is answered again, though the model has gone since.
+            earlier = await recall_post(self._database, **post)
+            if earlier.answer is None:
+                raise
+            return json_response(earlier.answer, 201)
+        posted = await post_message(self._database, mention=self._find_mention(body.content), **post, **self._bounds)
         if posted.position is not None:
             self._announcer.wake(Position(posted.position))
         if posted.is_queued:

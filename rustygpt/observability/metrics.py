@@ -40,6 +40,7 @@ EVENT_TYPES: Final = (
     "message.restored",
     "message.delta",
     "message.done",
+    "message.continued",
     "generation.queued",
     "presence.update",
     "typing.update",
@@ -206,7 +207,7 @@ class Metrics:
     def _declare_slow_readers(self) -> None:
         self.sse_events_dropped_total = Closed(
             self._counter("sse_events_dropped_total", "Events left out for a slow reader, after a stream.gap.", "type", "reason"),
-            type=("message.delta", "thread.activity"),
+            type=("message.delta", "thread.activity", "presence.update", "typing.update"),
             reason=("slow_consumer",),
         )
         self.sse_events_coalesced_total = self._counter(

@@ -31,6 +31,10 @@ _DROPPED: Final[Mapping[DropStrategy, frozenset[str]]] = {
 }
 
 
+_TRANSIENTS_DROPPED: Final = frozenset({"presence.update", "typing.update"})
+"""A place in the queue is told once and stays: that one is sent."""
+
+
 class Level(IntEnum):
     """How far behind a reader is."""
 
@@ -58,6 +62,12 @@ def level_of(events: int, size_bytes: int, capacity: int) -> Level:
     if events > 2 * capacity:
         return Level.COMPACTED
     return Level.MERGED if events > capacity else Level.AS_STORED
+
+
+def transients_dropped(level: Level, strategy: DropStrategy) -> frozenset[str]:
+    """Return the types of state that a reader at *level* is not sent, however little it is."""
+    is_dropped = level is Level.DROPPED and strategy == "drop_tokens_and_system"
+    return _TRANSIENTS_DROPPED if is_dropped else frozenset()
 
 
 def build_block(frames: Sequence[Frame], level: Level, epoch: str, strategy: DropStrategy = "drop_tokens") -> Block:

@@ -38,6 +38,10 @@ class ConversationSubscriber(Subscriber):
             self._notify()
 
     @override
+    def _may_see(self, conversation_id: UUID) -> bool:
+        return self._left_at is None
+
+    @override
     def _takes(self, frame: Frame) -> bool:
         return True
 

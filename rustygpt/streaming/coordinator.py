@@ -25,6 +25,7 @@ from rustygpt.streaming.events import LoggedEvent
 from rustygpt.streaming.frames import Frame, MemberChange, encode_chunk, encode_event
 from rustygpt.streaming.procedures import Head, read_conversation_events, read_events, read_user_events, stream_head
 from rustygpt.streaming.ring import Ring
+from rustygpt.streaming.transients import Transients
 
 if TYPE_CHECKING:
     from rustygpt.settings_streaming import SseSettings
@@ -55,6 +56,7 @@ class Coordinator:
         self._rings: dict[UUID, Ring] = {}
         self._followers: dict[UUID, set[Subscriber]] = {}
         self._by_user: dict[UUID, set[Subscriber]] = {}
+        self.transients = Transients(self._followers, self.sent)
         self._wanted = 0
         self._next_look_at = 0.0
         self._wake = asyncio.Event()
@@ -73,6 +75,7 @@ class Coordinator:
 
     def unregister(self, subscriber: Subscriber) -> None:
         """Forget a subscriber, and the rings that nobody follows any more."""
+        self.transients.forget(subscriber)
         for conversation_id in list(subscriber.following):
             self.unfollow(subscriber, conversation_id)
         of_user = self._by_user.get(subscriber.user_id, set())

@@ -11,6 +11,7 @@ LoggedType = Literal[
     "message.created",
     "message.delta",
     "message.done",
+    "message.continued",
     "unread.update",
     "membership.changed",
     "conversation.updated",

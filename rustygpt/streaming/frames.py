@@ -6,11 +6,13 @@ never has a line break of its own; what has no `id` leaves the client's last id 
 
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final, Literal
 from uuid import UUID
 
 import orjson
 
+from rustygpt.signals import Transient
 from rustygpt.streaming.cursor import Cursor
 from rustygpt.streaming.events import ControlType, LoggedEvent
 
@@ -44,6 +46,17 @@ class Frame:
         return self.audience is None and self.change is None
 
 
+@dataclass(frozen=True, slots=True)
+class TransientFrame:
+    """Encoded state: without an id, in the plain and as a chunk of HTTP/1.1. A later one of the same `place` replaces it."""
+
+    place: tuple[object, ...]
+    type: str
+    conversation_id: UUID
+    data: bytes
+    chunk: bytes
+
+
 def encode_event(event: LoggedEvent, epoch: str, *, idx_from: int | None = None) -> Frame:
     """Encode one committed event; *idx_from* is the first chunk's number when *event* stands for several deltas."""
     payload = _delta_payload(event, idx_from) if event.type == "message.delta" else event.payload
@@ -73,6 +86,23 @@ def encode_event(event: LoggedEvent, epoch: str, *, idx_from: int | None = None)
 def encode_chunk(data: bytes) -> bytes:
     """Frame a piece of a body for HTTP/1.1's chunked coding (RFC 9112, section 7.1)."""
     return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def encode_transient(transient: Transient) -> TransientFrame:
+    """Encode how things stand; `at` is now, by this process's clock."""
+    body = orjson.dumps(
+        {
+            "type": transient.type,
+            "conversation_id": transient.conversation_id,
+            "prev": None,
+            "at": datetime.now(UTC),
+            "payload": transient.payload,
+        },
+        default=str,
+        option=_OPTIONS,
+    )
+    data = b"event: %s\ndata: %s\n\n" % (transient.type.encode(), body)
+    return TransientFrame(transient.place, transient.type, transient.conversation_id, data, encode_chunk(data))
 
 
 def encode_control(kind: ControlType, payload: dict[str, Any], *, cursor: Cursor | None = None) -> bytes:

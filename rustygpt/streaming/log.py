@@ -75,12 +75,19 @@ class EventLog:
         parent_id: UUID | None,
         message_id: UUID,
         fence: int,
+        next_idx: int,
         on_cancelled: Callable[[], None],
     ) -> Outbox:
-        """Return the outbox of a claimed generation. *on_cancelled* is called when a commit finds that a stop was asked for."""
+        """Return the outbox of a claimed generation. *on_cancelled* is called when a commit finds that a stop was asked for.
+
+        A reply that goes on may be claimed again here while its former run is still about to be released: that one is closed.
+        """
+        if (former := self._replies.get(message_id)) is not None:
+            former.outbox.close("refused")
         outbox = Outbox(
             message_id,
             fence,
+            next_idx=next_idx,
             max_bytes=self._settings.outbox_bytes,
             on_work=self._work.set,
             on_cancelled=on_cancelled,
@@ -88,9 +95,10 @@ class EventLog:
         self._replies[message_id] = Reply(conversation_id, root_id, parent_id, message_id, outbox)
         return outbox
 
-    def release(self, message_id: UUID) -> None:
+    def release(self, message_id: UUID, fence: int) -> None:
         """Forget a generation's outbox; what it still holds is dropped."""
-        if (reply := self._replies.pop(message_id, None)) is not None:
+        if (reply := self._replies.get(message_id)) is not None and reply.outbox.fence == fence:
+            del self._replies[message_id]
             reply.outbox.close("refused")
 
     async def run(self) -> None:

@@ -22,14 +22,16 @@ class Outbox:
         message_id: UUID,
         fence: int,
         *,
+        next_idx: int = 0,
         max_bytes: int,
         on_work: Callable[[], None],
         on_cancelled: Callable[[], None],
     ) -> None:
         self.message_id = message_id
         self.fence = fence
-        self.next_idx = 0
+        self.next_idx = next_idx
         self.in_flight: str | None = None
+        self._first_idx = next_idx
         self._max_bytes = max_bytes
         self._on_work = on_work
         self._on_cancelled = on_cancelled
@@ -76,7 +78,7 @@ class Outbox:
     @property
     def is_urgent(self) -> bool:
         """Say whether the chunk must not wait for others: the first of a reply, or the last."""
-        return self.has_work and (self.next_idx == 0 or self._is_flushing)
+        return self.has_work and (self.next_idx == self._first_idx or self._is_flushing)
 
     def take(self) -> str:
         """Return the chunk to store next; the same again until it is settled."""

@@ -17,12 +17,14 @@ from uuid import UUID
 import structlog
 
 from rustygpt.errors import DomainError, NotFound, SessionExpired, Unavailable
-from rustygpt.streaming.backpressure import Level, build_block, level_of
+from rustygpt.streaming.backpressure import Level, build_block, level_of, transients_dropped
 from rustygpt.streaming.frames import HEARTBEAT, Frame, encode_control, encode_retry
 from rustygpt.streaming.jitter import overload_reconnect_ms
+from rustygpt.streaming.transients import PendingTransients
 
 if TYPE_CHECKING:
     from rustygpt.streaming.coordinator import Coordinator
+    from rustygpt.streaming.frames import TransientFrame
     from rustygpt.streaming.sockets import Peer
 
 log = structlog.get_logger(__name__)
@@ -73,6 +75,7 @@ class Subscriber(ABC):
         self._replay_since: float | None = None
         self._has_arrived = False
         self._is_warned = False
+        self._transients: PendingTransients | None = None  # few streams ever need it
 
     # --- called by the coordinator, never waits ----------------------------------------------------------------------------
 
@@ -98,6 +101,22 @@ class Subscriber(ABC):
         self.cursor = frame.position
         self._is_beat_due = False
         return True
+
+    def tell(self, frame: TransientFrame) -> bool:
+        """Write state here and now where nothing else is on its way; else keep it, the last of its place. Say whether it was written."""
+        if not self._may_see(frame.conversation_id):
+            return False
+        if self._waiter is not None and not self._waiter.done() and self.peer is not None and self.peer.write_chunk(frame.chunk):
+            return True
+        if self._transients is None:
+            self._transients = PendingTransients()
+        self._transients.put(frame)
+        self._notify()
+        return False
+
+    @abstractmethod
+    def _may_see(self, conversation_id: UUID) -> bool:
+        """Say whether the user is, as far as is known here, a member of a conversation that this stream follows."""
 
     @abstractmethod
     def _takes(self, frame: Frame) -> bool:
@@ -127,6 +146,7 @@ class Subscriber(ABC):
     async def run(self, send: SendBytes) -> None:
         """Send everything after `cursor` as it comes, until `end` or cancellation."""
         self._replay_since = time.monotonic() if self.cursor < self._coordinator.head else None
+        self._coordinator.transients.greet(self)
         while self.end_reason is None:
             try:
                 pending = await self._next()
@@ -145,7 +165,9 @@ class Subscriber(ABC):
                 self.end("left")
             elif self.cursor >= self._coordinator.head:  # else a page of the log held nothing for this user
                 self._arrive()
-                if self._is_beat_due:
+                if states := self._take_states(Level.AS_STORED):
+                    await self._send(send, states)
+                elif self._is_beat_due:
                     self._is_beat_due = False
                     await self._send(send, HEARTBEAT)
                 else:
@@ -187,7 +209,7 @@ class Subscriber(ABC):
         frames = pending.frames
         if len(frames) == 1 and pending.lag_events <= self._coordinator.settings.channel_capacity:
             self._coordinator.sent[frames[0].type] += 1
-            await self._send(send, frames[0].data)
+            await self._send(send, frames[0].data + self._take_states(Level.AS_STORED))
             self.cursor = pending.cursor
         else:
             await self._send_block(send, pending)
@@ -206,8 +228,22 @@ class Subscriber(ABC):
         block = build_block(frames, level, coordinator.epoch, settings.backpressure.drop_strategy)
         coordinator.sent.update(block.sent)
         coordinator.count_slow(block)
-        await self._send(send, block.data)
+        await self._send(send, block.data + self._take_states(level))
         self.cursor = cursor
+
+    def _take_states(self, level: Level) -> bytes:
+        """Return what is kept of how things stand, as far as this reader, at this level, still gets it."""
+        if not self._transients:
+            return b""
+        left_out = transients_dropped(level, self._coordinator.settings.backpressure.drop_strategy)
+        parts: list[bytes] = []
+        for frame in self._transients.take():
+            if frame.type in left_out:
+                self._coordinator.metrics.sse_events_dropped_total.labels(frame.type, "slow_consumer").inc()
+            elif self._may_see(frame.conversation_id):
+                self._coordinator.sent[frame.type] += 1
+                parts.append(frame.data)
+        return b"".join(parts)
 
     async def _send(self, send: SendBytes, data: bytes) -> None:
         self.sending_since = time.monotonic()

@@ -70,6 +70,11 @@ class UserSubscriber(Subscriber):
             self._windows[conversation_id] = (self._windows[conversation_id][0], position)
 
     @override
+    def _may_see(self, conversation_id: UUID) -> bool:
+        window = self._windows.get(conversation_id)
+        return window is not None and window[1] is None
+
+    @override
     def _takes(self, frame: Frame) -> bool:
         if self._dirty or self.cursor < self._rings_from or frame.event.conversation_id is None:
             return False

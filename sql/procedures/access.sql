@@ -52,6 +52,21 @@ begin
 end
 $$;
 
+-- find_answer: as recall_answer, without taking the key: null when nothing was answered for it yet.
+-- Raises RG409 RGP.CONFLICT when the key was used for something else.
+create or replace function rustygpt.find_answer(p_actor uuid, p_scope text, p_key text, p_fingerprint text) returns jsonb
+language plpgsql stable as $$
+declare
+  v_known rustygpt.idempotency_keys;
+begin
+  select * into v_known from rustygpt.idempotency_keys k where k.user_id = p_actor and k.scope = p_scope and k.key = p_key;
+  if v_known.fingerprint <> p_fingerprint then
+    perform rustygpt.fail('RG409', 'RGP.CONFLICT', 'This idempotency key was used for a different request.');
+  end if;
+  return v_known.answer;
+end
+$$;
+
 -- keep_answer: store what was answered for a client's key; a null key stores nothing.
 create or replace function rustygpt.keep_answer(p_actor uuid, p_scope text, p_key text, p_answer jsonb) returns void
 language sql as $$

@@ -177,4 +177,6 @@ def test_http_page_lists_every_route(tmp_path: Path) -> None:
 def test_http_page_lists_every_event() -> None:
     """docs/reference/http-api.md has a row for each type of event that a stream may send."""
     page = (REFERENCE / "http-api.md").read_text(encoding="utf-8").split("| event |")[1].split("\n## ")[0]
-    assert set(re.findall(r"^\| `([a-z.]+)`", page, re.MULTILINE)) == LOGGED_TYPES | set(get_args(ControlType))
+    assert set(re.findall(r"^\| `([a-z.]+)`", page, re.MULTILINE)) == LOGGED_TYPES | set(get_args(ControlType)) | {
+        "generation.queued"
+    }

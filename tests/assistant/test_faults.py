@@ -137,7 +137,7 @@ async def test_provider_that_fails_ends_its_message_alone(ada: Person, upstream:
             assert [kind for kind, _ in ends] == ["message.done", "error"], name
             assert ends[0][1]["finish_reason"] == "error"
             assert ends[0][1]["chunks"] == message["next_idx"]
-            assert ends[1][1] == {**message["error"], "message_id": reply}
+            assert ends[1][1] == {**message["error"], "message_id": reply, "attempt": 1}
             failures = [line for line in logs if line["event"] == "provider_failed" and line["message_id"] == reply]
             assert [line["code"] for line in failures] == [fault.code], name
             assert ": " not in failures[0]["reason"], "an upstream's own words may quote the conversation"

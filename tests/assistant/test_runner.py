@@ -205,7 +205,7 @@ async def _forget_last_word(owner: asyncpg.Connection, reply: UUID) -> None:
         await owner.execute("delete from rustygpt.event_log where message_id = $1 and type in ('message.done', 'error')", reply)
         await owner.execute("update rustygpt.messages set content = '' where id = $1", reply)
         await owner.execute(
-            """update rustygpt.generations set state = 'running', owner = 'a process that was killed', finished_at = null,
+            """update rustygpt.generations set state = 'running', kept_idx = 0, owner = 'a process that was killed', finished_at = null,
                prompt_tokens = null, completion_tokens = null, lease_until = clock_timestamp() + interval '1 hour'
                where message_id = $1""",
             reply,

@@ -158,7 +158,7 @@ async def test_deadline_ends_a_reply_as_timeout(ada: Person, upstream: ScriptedO
     message = await read(ada, reply)
     assert (message["status"], message["finish_reason"], message["content"]) == ("error", "timeout", "Once upon")
     assert done["finish_reason"] == "timeout"
-    assert error == {"code": "generation_timeout", "message": message["error"]["message"], "message_id": reply}
+    assert error == {"code": "generation_timeout", "message": message["error"]["message"], "message_id": reply, "attempt": 1}
 
 
 async def test_client_that_leaves_stops_nothing(site: Site, ada: Person, upstream: ScriptedOpenAI) -> None:

@@ -93,6 +93,7 @@ async def test_refused_chunk_fails_alone(database: Database) -> None:
         parent_id=None,
         message_id=UUID(int=3),
         fence=1,
+        next_idx=0,
         on_cancelled=lambda: None,
     )
     committing = asyncio.ensure_future(log.run())
@@ -114,6 +115,7 @@ async def test_database_away_past_the_deadline_closes_the_outbox(database: Datab
         parent_id=None,
         message_id=UUID(int=3),
         fence=1,
+        next_idx=0,
         on_cancelled=lambda: None,
     )
     committing = asyncio.ensure_future(log.run())

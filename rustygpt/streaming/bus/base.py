@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from typing_extensions import override
 
 from rustygpt.ids import Position
-from rustygpt.signals import Announcer, SignalKind
+from rustygpt.signals import Announcer, SignalKind, Transient
 from rustygpt.streaming.events import LoggedEvent
 
 WakeListener = Callable[[Position], None]
 SignalListener = Callable[[SignalKind, str], None]
 EventsListener = Callable[[Sequence[LoggedEvent]], None]
+TransientListener = Callable[[Transient], None]
 
 
 class Bus(Announcer, ABC):
@@ -25,6 +26,7 @@ class Bus(Announcer, ABC):
         self._on_wake: list[WakeListener] = []
         self._on_signal: list[SignalListener] = []
         self._on_events: list[EventsListener] = []
+        self._on_transient: list[TransientListener] = []
 
     def listen(
         self,
@@ -32,14 +34,17 @@ class Bus(Announcer, ABC):
         on_wake: WakeListener | None = None,
         on_signal: SignalListener | None = None,
         on_events: EventsListener | None = None,
+        on_transient: TransientListener | None = None,
     ) -> None:
-        """Add listeners: for the log's growth, for signals, for committed events in position order."""
+        """Add listeners: for the log's growth, for signals, for committed events in position order, for transient state."""
         if on_wake:
             self._on_wake.append(on_wake)
         if on_signal:
             self._on_signal.append(on_signal)
         if on_events:
             self._on_events.append(on_events)
+        if on_transient:
+            self._on_transient.append(on_transient)
 
     @override
     def wake(self, position: Position) -> None:
@@ -50,6 +55,11 @@ class Bus(Announcer, ABC):
     def signal(self, kind: SignalKind, key: str = "") -> None:
         for on_signal in self._on_signal:
             on_signal(kind, key)
+
+    @override
+    def transient(self, transient: Transient) -> None:
+        for on_transient in self._on_transient:
+            on_transient(transient)
 
     def publish(self, events: Sequence[LoggedEvent]) -> None:
         """Hand on events that this process has just committed: at least one, in position order."""

@@ -12,22 +12,24 @@ from uuid import UUID
 
 import orjson
 
-from rustygpt.signals import SignalKind
+from rustygpt.signals import SignalKind, Transient, TransientType
 from rustygpt.streaming.events import LoggedEvent
 
 MAX_SIGNALS: Final = 100
 """More than these say no more than that there is much to look at; so many fit into a NOTIFY."""
 
+_TRANSIENT_TYPES: Final[frozenset[str]] = frozenset(get_args(TransientType))
 _SIGNAL_KINDS: Final[frozenset[str]] = frozenset(get_args(SignalKind))
 _LOOK: Final[tuple[SignalKind, str]] = ("look", "")
 _OPTIONS: Final = orjson.OPT_UTC_Z
+_TRANSIENTS: Final = b',"transients":['
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """`position`: the log goes up to it at least, in the history called `epoch`; 0 says nothing. `deltas` are committed, in order.
 
-    With no position, signals and deltas it only shows that the sender is heard.
+    `transients` say how things stand. With none of these a message only shows that the sender is heard.
     """
 
     node: str
@@ -35,10 +37,14 @@ class Message:
     position: int = 0
     signals: Sequence[tuple[SignalKind, str]] = ()
     deltas: Sequence[LoggedEvent] = field(default=())
+    transients: Sequence[Transient] = ()
 
 
 def encode(message: Message, max_bytes: int) -> bytes:
-    """Return at most *max_bytes* bytes: deltas are left out first, for they are in the log, then single signals become a look."""
+    """Return at most *max_bytes* bytes: deltas are left out first, for they are in the log, then single signals become a look.
+
+    Transients are not among them: `add_transients` puts in what there is room for.
+    """
     signals = message.signals if len(message.signals) <= MAX_SIGNALS else (_LOOK,)
     head: dict[str, Any] = {"node": message.node, "epoch": message.epoch, "position": message.position}
     deltas = [_row(event) for event in message.deltas]
@@ -49,24 +55,39 @@ def encode(message: Message, max_bytes: int) -> bytes:
     raise ValueError(f"no message fits into {max_bytes} bytes")
 
 
+def add_transients(body: bytes, transients: Sequence[Transient], max_bytes: int) -> tuple[bytes, int]:
+    """Return an encoded message with the first of *transients* in it, whole, as many as fit into *max_bytes*; and how many."""
+    rows: list[bytes] = []
+    size = len(body) + len(_TRANSIENTS) + len(b"]}") - len(b"}")
+    for transient in transients:
+        row = orjson.dumps(_transient_row(transient), default=str, option=_OPTIONS)
+        size += len(row) + bool(rows)
+        if size > max_bytes:
+            break
+        rows.append(row)
+    return (b"%s%s%s]}" % (body[:-1], _TRANSIENTS, b",".join(rows)) if rows else body), len(rows)
+
+
 def node_prefix(node: str) -> bytes:
     """Return how every message of *node* begins: one's own need not be read."""
     return b'{"node":%s,' % orjson.dumps(node)
 
 
 def decode(body: bytes | str) -> Message | None:
-    """Return what was said, or None when it makes no sense. Signals of a kind that this version does not know are left out."""
+    """Return what was said, or None when it makes no sense. Signals and transients that this version does not know are left out."""
     try:
         document = orjson.loads(body)
         signals = [(kind, key) for kind, key in document["signals"] if kind in _SIGNAL_KINDS]
+        transients = [row for row in document.get("transients", ()) if row[2] in _TRANSIENT_TYPES]
         message = Message(
             _text(document["node"]),
             _text(document["epoch"]),
             _position(document["position"]),
             [(kind, _text(key)) for kind, key in signals],
             [_delta(row) for row in document.get("deltas", ())],
+            tuple([_transient(row) for row in transients]),
         )
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):  # JSON of another shape fails in many ways
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError):  # JSON of another shape fails in many ways
         return None
     return message
 
@@ -101,6 +122,18 @@ def _delta(row: Any) -> LoggedEvent:
         payload=None,
         created_at=datetime.fromisoformat(created_at),
     )
+
+
+def _transient_row(transient: Transient) -> tuple[Any, ...]:
+    return transient.conversation_id, transient.audience_user_id, transient.type, transient.key, transient.payload
+
+
+def _transient(row: Any) -> Transient:
+    conversation_id, audience_user_id, kind, key, payload = row
+    if not isinstance(payload, dict):
+        raise TypeError
+    audience = None if audience_user_id is None else UUID(audience_user_id)
+    return Transient(UUID(conversation_id), audience, kind, _text(key), payload)
 
 
 def _text(value: object) -> str:

@@ -19,9 +19,9 @@ from typing_extensions import override
 from rustygpt.errors import DomainError
 from rustygpt.ids import Position
 from rustygpt.observability.metrics import Metrics
-from rustygpt.signals import SignalKind
+from rustygpt.signals import SignalKind, Transient
 from rustygpt.streaming.bus.base import Bus
-from rustygpt.streaming.bus.message import MAX_SIGNALS, Message, decode, encode, node_prefix
+from rustygpt.streaming.bus.message import MAX_SIGNALS, Message, add_transients, decode, encode, node_prefix
 from rustygpt.streaming.events import LoggedEvent
 from rustygpt.streaming.jitter import bus_retry_seconds
 
@@ -35,6 +35,8 @@ PING_SECONDS: Final = 5.0
 DEAF_SECONDS: Final = 15.0
 """Three pings unheard, one's own among them: the connection is dead, or is one that cannot listen."""
 CLOSE_SECONDS: Final = 1.0
+MAX_TRANSIENTS: Final = 512
+"""States that may wait for a message with room for them; the oldest go first: whoever told them tells them again."""
 
 
 class SharedBus(Bus):
@@ -53,6 +55,7 @@ class SharedBus(Bus):
         self._work = asyncio.Event()
         self._position = 0
         self._signals: dict[tuple[SignalKind, str], None] = {}
+        self._transients: dict[tuple[object, ...], Transient] = {}
         self._deltas: list[LoggedEvent] = []
         self._delta_characters = 0
         self._hearing: asyncio.Timeout | None = None
@@ -77,6 +80,15 @@ class SharedBus(Bus):
         super().signal(kind, key)
         if len(self._signals) <= MAX_SIGNALS:  # with one more than that a look is sent instead
             self._signals[kind, key] = None
+        self._work.set()
+
+    @override
+    def transient(self, transient: Transient) -> None:
+        super().transient(transient)
+        self._transients.pop(transient.place, None)  # to the end: it is the newest
+        self._transients[transient.place] = transient
+        if len(self._transients) > MAX_TRANSIENTS:
+            del self._transients[next(iter(self._transients))]
         self._work.set()
 
     @override
@@ -148,6 +160,8 @@ class SharedBus(Bus):
                 super().wake(Position(message.position))
         for kind, key in message.signals:
             super().signal(kind, key)
+        for transient in message.transients:
+            super().transient(transient)
 
     async def _keep_sending(self) -> None:
         while True:
@@ -171,7 +185,12 @@ class SharedBus(Bus):
         self._signals.clear()
         self._deltas.clear()
         self._delta_characters = 0
-        await self._send(encode(message, self.max_bytes))
+        body, told = add_transients(encode(message, self.max_bytes), tuple(self._transients.values()), self.max_bytes)
+        for place in tuple(self._transients)[: max(told, 1)]:  # one that fits into no message must not bar the way
+            del self._transients[place]
+        if self._transients:
+            self._work.set()
+        await self._send(body)
 
     async def _on_send_failed(self, error: Exception) -> None:
         if not self._is_send_failing:

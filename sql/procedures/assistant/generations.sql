@@ -2,7 +2,6 @@
 -- p_owner: this process. p_lease_seconds, p_deadline_seconds: from now, by the database's clock.
 -- requested_model: of a reply that is continued, the model that wrote its beginning. next_idx: the number of its next chunk.
 -- Returns one row or none. Two claims never get the same one (skip locked).
-drop function if exists rustygpt_api.claim_generation(text, double precision, double precision);  -- its columns have changed
 create or replace function rustygpt_api.claim_generation(
   p_owner text, p_lease_seconds double precision, p_deadline_seconds double precision
 ) returns table (

@@ -35,6 +35,24 @@ language sql stable security definer set search_path = rustygpt, pg_temp as $$
     conversation_fingerprint(p_title, p_is_group, p_model, p_system_prompt, p_assistant_mode))
 $$;
 
+-- conversation_fingerprint: a digest of what making a conversation asks for: the same key must ask for the same.
+create or replace function rustygpt.conversation_fingerprint(
+  p_title text, p_is_group boolean, p_model text, p_system_prompt text, p_assistant_mode text
+) returns text
+language sql immutable as $$
+  select md5(jsonb_build_array(p_title, p_is_group, p_model, p_system_prompt, p_assistant_mode)::text)
+$$;
+
+-- recall_conversation: what create_conversation answered earlier for p_key, or null. Nothing is done.
+-- Raises RG409 RGP.CONFLICT for a key used otherwise.
+create or replace function rustygpt_api.recall_conversation(
+  p_actor uuid, p_title text, p_is_group boolean, p_model text, p_system_prompt text, p_assistant_mode text, p_key text
+) returns table (answer jsonb)
+language sql stable security definer set search_path = rustygpt, pg_temp as $$
+  select find_answer(p_actor, 'conversation', p_key,
+    conversation_fingerprint(p_title, p_is_group, p_model, p_system_prompt, p_assistant_mode))
+$$;
+
 -- create_conversation: make one, with the actor as its owner.
 -- p_title: at most 200 characters. p_assistant_mode: always, mention, off or null. p_key: the client's idempotency key or null.
 -- Returns the conversation and the position to announce (null when the answer is an earlier one).

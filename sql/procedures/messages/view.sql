@@ -3,7 +3,7 @@ create or replace function rustygpt.message_status(p_generation rustygpt.generat
 language sql immutable as $$
   select case
     when p_generation.message_id is null or p_generation.state in ('done', 'length') then 'complete'
-    when p_generation.state in ('queued', 'running') then case when p_generation.next_idx > 0 then 'streaming' else 'queued' end
+    when p_generation.state in ('queued', 'running') then case when p_generation.next_idx > p_generation.kept_idx then 'streaming' else 'queued' end
     when p_generation.state in ('cancelled', 'interrupted') then p_generation.state
     else 'error'
   end
@@ -18,18 +18,20 @@ language sql immutable as $$
   end
 $$;
 
--- reply_text: what a generation has said so far: its deltas in order. The log is the only place where it is.
+-- reply_text: what a generation has said so far: what is kept, and after it the deltas that only the log has.
 create or replace function rustygpt.reply_text(p_message uuid) returns text
 language sql stable as $$
-  select coalesce(string_agg(e.content, '' order by e.idx), '')
-  from rustygpt.event_log e where e.message_id = p_message and e.type = 'message.delta'
+  select m.content || coalesce((
+    select string_agg(e.content, '' order by e.idx) from rustygpt.event_log e
+    where e.message_id = p_message and e.type = 'message.delta' and e.idx >= g.kept_idx), '')
+  from rustygpt.messages m join rustygpt.generations g on g.message_id = m.id where m.id = p_message
 $$;
 
 -- usage_json: token counts, or null when the provider gave none.
 create or replace function rustygpt.usage_json(p_prompt integer, p_completion integer) returns jsonb
 language sql immutable as $$
   select case when p_prompt is not null then jsonb_build_object(
-    'prompt_tokens', p_prompt, 'completion_tokens', p_completion, 'total_tokens', p_prompt + p_completion) end
+    'prompt_tokens', p_prompt, 'completion_tokens', p_completion, 'total_tokens', p_prompt::bigint + p_completion) end
 $$;
 
 -- message_json: a message as in every list and in message.created, so that a snapshot and the events agree to the letter.
@@ -45,9 +47,9 @@ language sql stable as $$
       else p_message.content end,
     'status', rustygpt.message_status(g), 'finish_reason', rustygpt.finish_reason(g.state),
     'usage', rustygpt.usage_json(g.prompt_tokens, g.completion_tokens),
-    'next_idx', coalesce(g.next_idx, 0),
+    'next_idx', coalesce(g.next_idx, 0), 'attempt', coalesce(g.attempt, 1),
     -- Which model answers is told by message.done; until then a snapshot must not know more than the events said.
-    'model', case when g.state in ('queued', 'running') then g.requested_model else coalesce(g.model, g.requested_model) end,
+    'model', case when g.state in ('queued', 'running') then coalesce(g.told_model, g.requested_model) else coalesce(g.model, g.requested_model) end,
     'error', case when g.error_code is not null
       then jsonb_build_object('code', g.error_code, 'message', g.error_message) end,
     'created_at', rustygpt.rfc3339(p_message.created_at), 'edited_at', rustygpt.rfc3339(p_message.edited_at),

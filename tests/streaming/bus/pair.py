@@ -29,13 +29,19 @@ class Pair:
 
 
 def settings_of(
-    folder: Path, bus: Mapping[str, str], upstream: ScriptedOpenAI, *, lease_seconds: float = 60, **sse: Any
+    folder: Path,
+    bus: Mapping[str, str],
+    upstream: ScriptedOpenAI,
+    *,
+    lease_seconds: float = 60,
+    assistant: Mapping[str, Any] | None = None,
+    **sse: Any,
 ) -> Settings:
     """Settings of one process. Its leases outlast any pause of a busy machine, unless they are what is tested."""
     lease = {"lease_seconds": lease_seconds, "lease_heartbeat_seconds": HEARTBEAT_SECONDS}
     provider = {"kind": "openai", "name": "scripted", "base_url": upstream.base_url, "models": ("scripted",)}
-    assistant = {"providers": (provider,), "shutdown_grace_seconds": 1, **lease}
-    return settings_for(folder, bus=bus, secret_key=SECRET_KEY, sse=sse, assistant=assistant)
+    tables = {"providers": (provider,), "shutdown_grace_seconds": 1, **lease, **(assistant or {})}
+    return settings_for(folder, bus=bus, secret_key=SECRET_KEY, sse=sse, assistant=tables)
 
 
 @asynccontextmanager
