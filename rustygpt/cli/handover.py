@@ -31,6 +31,8 @@ class Outlet:
         """It answers connections."""
         self.is_ending = False
         """It takes no more of them."""
+        self.is_draining = False
+        """It takes them, but sends readers away: for when there is no other."""
         self.error: dict[str, Any] | None = None
         """Why it ended, if it said so."""
         self._handed = 0
@@ -61,21 +63,24 @@ class Outlet:
         return True
 
     def read(self) -> bool:
-        """Take in what it says; False when it has gone."""
-        try:
-            data = self.channel.recv(_RECEIVE_BYTES)
-        except BlockingIOError:
-            return True
-        except ConnectionError:
-            return False
-        *lines, self._unread = (self._unread + data).split(b"\n")
-        for line in lines:
-            self._hear(json.loads(line))
-        return bool(data)
+        """Take in all that it has said; False when it has gone."""
+        while True:
+            try:
+                data = self.channel.recv(_RECEIVE_BYTES)
+            except BlockingIOError:
+                return True
+            except ConnectionError:
+                return False
+            *lines, self._unread = (self._unread + data).split(b"\n")
+            for line in lines:
+                self._hear(json.loads(line))
+            if not data:
+                return False
 
     def _hear(self, said: dict[str, Any]) -> None:
         self._taken, self._open = said.get("taken", self._taken), said.get("open", self._open)
         self.is_ready = said.get("is_ready", self.is_ready)
+        self.is_draining = said.get("is_draining", self.is_draining)
         self.is_ending = said.get("is_ending", self.is_ending)
         self.error = said.get("error", self.error)
 
@@ -119,6 +124,10 @@ class Intake:
     def tell_ready(self) -> None:
         """Say that connections are answered."""
         self._tell({"is_ready": True})
+
+    def tell_draining(self) -> None:
+        """Say that others should rather get the connections."""
+        self._tell({"is_draining": True})
 
     def tell_error(self, error: dict[str, Any]) -> None:
         """Say why this worker ends."""

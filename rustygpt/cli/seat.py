@@ -2,10 +2,14 @@
 
 import os
 import signal
+import time
+from typing import Final
 
 from rustygpt.cli.failure import CommandError, ExitCode
 from rustygpt.cli.handover import Outlet
 from rustygpt.cli.worker import Place
+
+STEADY_SECONDS: Final = 10.0
 
 
 class Seat:
@@ -19,8 +23,22 @@ class Seat:
         self.ready_at: float | None = None
         self.deaths = 0
         """In a row, each before the worker was steady."""
+        self.failures = 0
+        """Those of them that nobody wanted: a kill -9 of a worker that served says nothing about it."""
         self.due_at: float | None = None
         """When to start one; None while it lives, or must wait for the first."""
+
+    def note_death(self, status: int) -> None:
+        """Count a death, *status* as of `os.waitpid`."""
+        if not self.is_steady:
+            self.deaths += 1
+            self.failures += self.ready_at is None or os.waitstatus_to_exitcode(status) != -signal.SIGKILL
+        self.ready_at = None
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether it has served for so long that its death, should it come, is no sign of a fault at the start."""
+        return self.ready_at is not None and time.monotonic() - self.ready_at >= STEADY_SECONDS
 
     @property
     def is_ready(self) -> bool:

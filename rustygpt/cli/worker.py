@@ -102,10 +102,15 @@ def _serve(place: Place, intake: Intake) -> None:
 
     application = create_app(place.settings, place.dsn)
     lifespan = Lifespan(application.asgi)
+
+    def begin_drain() -> None:
+        intake.tell_draining()
+        application.begin_drain()
+
     server = WorkerServer(
         server_config(place.settings, lifespan),
         intake,
-        begin_drain=application.begin_drain,
+        begin_drain=begin_drain,
         on_ready=intake.tell_ready,
         drain_seconds=place.settings.sse.drain_seconds,
         check_database=intake.tell_load,

@@ -10,13 +10,13 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from types import FrameType
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from rustygpt.cli.alarm import STOP_SIGNALS, Alarm
 from rustygpt.cli.connection import lasting_server
 from rustygpt.cli.failure import CommandError
 from rustygpt.cli.handover import Outlet
@@ -37,14 +37,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 TICK_SECONDS: Final = 0.1
-STEADY_SECONDS: Final = 10.0
-"""A worker that has served for so long and dies is started again at once."""
 PAUSES_SECONDS: Final = (0.0, 0.5, 1.0, 2.0, 5.0)
 """Before a start, by how many times in a row the worker died young."""
 SILENT_DEATHS: Final = 3
-"""So many deaths without a word before anybody ever served are the end of all."""
+"""So many deaths without a word, before all served for the first time, are the end of all."""
 LAST_DEATHS: Final = 5
-"""The same, with the reason told, once nobody serves any more."""
+"""So many young deaths in a row of each worker, and not by somebody's hand, are the end of all, too."""
 FORCED_SECONDS: Final = 5.0
 ACCEPTS: Final = 64
 """Connections accepted at a time, so that workers are heard in between."""
@@ -89,7 +87,7 @@ class Workers:
         self._figures = ProcessFigures()
         self._was_ready = False
         self._error: CommandError | None = None
-        self._signals: list[int] = []
+        self._alarm = Alarm()
         self._stop_by: float | None = None
         self._forced_by: int | None = None
         self._is_offered = False
@@ -97,11 +95,11 @@ class Workers:
 
     def run(self) -> None:
         self._seats[0].due_at = time.monotonic()
-        with self._taking_signals() as alarm, self._selector:
-            self._selector.register(alarm, selectors.EVENT_READ)
+        with self._alarm, self._selector:
+            self._selector.register(self._alarm, selectors.EVENT_READ)
             try:
                 while self._stop_by is None or any(seat.pid for seat in self._seats):
-                    self._round(alarm)
+                    self._round()
             finally:
                 self._kill_all()
         if self._forced_by is not None:
@@ -109,20 +107,16 @@ class Workers:
         if self._error is not None:
             raise self._error
 
-    def _round(self, alarm: socket.socket) -> None:
+    def _round(self) -> None:
         """Wait for news for a tenth of a second at most, and do what is to be done."""
         self._offer()
         for key, _ in self._selector.select(TICK_SECONDS):
-            if key.fileobj is alarm:
-                with suppress(BlockingIOError):
-                    alarm.recv(1_024)
-            elif key.fileobj is self._listener:
+            if key.fileobj is self._listener:
                 self._accept()
             elif isinstance(key.data, Seat):
                 self._listen(key.data)
-        for number in self._signals:
+        for number in self._alarm.take():
             self._obey(number)
-        self._signals.clear()
         for seat in self._seats:
             self._bury(seat)
             if self._stop_by is None and seat.due_at is not None and time.monotonic() >= seat.due_at:
@@ -142,7 +136,8 @@ class Workers:
 
     def _accept(self) -> None:
         for _ in range(ACCEPTS):
-            outlets = [seat.outlet for seat in self._seats if seat.outlet is not None and seat.outlet.can_take]
+            able = [seat.outlet for seat in self._seats if seat.outlet is not None and seat.outlet.can_take]
+            outlets = [outlet for outlet in able if not outlet.is_draining] or able
             if not outlets:
                 return
             try:
@@ -170,6 +165,7 @@ class Workers:
     def _let_go(self) -> None:
         """In a new worker: close what is the parent's alone."""
         self._selector.close()
+        self._alarm.close()
         self._listener.close()
         for seat in self._seats:
             if seat.outlet is not None:
@@ -179,11 +175,12 @@ class Workers:
         if seat.outlet is None:
             return
         if not seat.outlet.read():
-            self._selector.unregister(seat.outlet.channel)
             seat.outlet.is_ending = True
+            if seat.outlet.channel in self._selector.get_map():
+                self._selector.unregister(seat.outlet.channel)
         if seat.outlet.is_ready and seat.ready_at is None:
             seat.ready_at = time.monotonic()
-            log.info("worker_ready", number=seat.place.number, pid=seat.pid, seconds=round(seat.ready_at - seat.started_at, 3))
+            log.info("worker_ready", worker=seat.place.number, pid=seat.pid, seconds=round(seat.ready_at - seat.started_at, 3))
             self._welcome()
 
     def _welcome(self) -> None:
@@ -207,30 +204,31 @@ class Workers:
             return
         outlet, was_ready = seat.outlet, seat.is_ready
         if outlet is not None:
-            while outlet.channel in self._selector.get_map():
-                self._listen(seat)  # its last words, up to the end
+            self._listen(seat)  # its last words
+            if outlet.channel in self._selector.get_map():
+                self._selector.unregister(outlet.channel)
             outlet.channel.close()
         seat.pid, seat.outlet = 0, None
         forget_worker(self._folder, seat.place.number)
-        if self._stop_by is not None:
-            return
-        is_steady = seat.ready_at is not None and time.monotonic() - seat.ready_at >= STEADY_SECONDS
-        seat.deaths = 0 if is_steady else seat.deaths + 1
         failure = failure_of(outlet, status)
-        self._judge(seat, failure, has_spoken=outlet is not None and outlet.error is not None, was_ready=was_ready)
+        has_spoken = outlet is not None and outlet.error is not None
+        if self._stop_by is not None:
+            if has_spoken and self._error is None:
+                self._error = failure
+            return
+        seat.note_death(status)
+        self._judge(seat, failure, has_spoken=has_spoken, was_ready=was_ready)
         if self._stop_by is None:
             pause = PAUSES_SECONDS[min(max(seat.deaths - was_ready, 0), len(PAUSES_SECONDS) - 1)]
             seat.due_at = time.monotonic() + pause
-            log.warning("worker_died", number=seat.place.number, pid=pid, reason=str(failure), next_start_seconds=pause)
+            log.warning("worker_died", worker=seat.place.number, pid=pid, reason=str(failure), next_start_seconds=pause)
 
     def _judge(self, seat: Seat, failure: CommandError, *, has_spoken: bool, was_ready: bool) -> None:
-        """Give up when there is no hope: nobody ever served, or nobody serves now and each tried in vain."""
-        if was_ready:
-            return
-        if not self._was_ready:
-            is_hopeless = has_spoken or seat.deaths >= SILENT_DEATHS
+        """Give up when there is no hope: the first start did not succeed, or none of the workers lives long any more."""
+        if self._was_ready:
+            is_hopeless = all(each.failures >= LAST_DEATHS for each in self._seats)
         else:
-            is_hopeless = all(each.deaths >= LAST_DEATHS and not each.is_ready for each in self._seats)
+            is_hopeless = (has_spoken and not was_ready) or seat.deaths >= SILENT_DEATHS
         if is_hopeless:
             self._error = failure
             self._stop()
@@ -246,6 +244,9 @@ class Workers:
         if self._stop_by is not None and now >= self._stop_by:
             log.error("workers_killed", pids=[seat.pid for seat in self._seats if seat.pid])
             self._kill_all()
+        for seat in self._seats:
+            if seat.is_steady:
+                seat.deaths = seat.failures = 0
         if self._was_ready:
             self._figures.sample([seat.pid for seat in self._seats if seat.pid])
 
@@ -256,13 +257,13 @@ class Workers:
         self._forced_by = number
         self._stop_by = time.monotonic() + FORCED_SECONDS
         self._send(FORCE)
-        for again in (signal.SIGINT, signal.SIGTERM):
+        for again in STOP_SIGNALS:
             signal.signal(again, signal.SIG_DFL)
 
     def _stop(self) -> None:
         """Ask every worker to drain."""
         if self._stop_by is None:
-            self._stop_by = time.monotonic() + longest_stop_seconds(self._settings) * 1.5
+            self._stop_by = time.monotonic() + longest_stop_seconds(self._settings) * 2
             self._send(signal.SIGTERM)
 
     def _send(self, number: signal.Signals) -> None:
@@ -276,24 +277,3 @@ class Workers:
             if seat.pid:
                 os.waitpid(seat.pid, 0)
                 seat.pid = 0
-
-    @contextmanager
-    def _taking_signals(self) -> Iterator[socket.socket]:
-        """Note SIGINT and SIGTERM, and wake the loop: what is given becomes readable."""
-        alarm, bell = socket.socketpair()
-        alarm.setblocking(False)
-        bell.setblocking(False)
-
-        def note(number: int, _frame: FrameType | None) -> None:
-            self._signals.append(number)
-
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-        former = signal.set_wakeup_fd(bell.fileno(), warn_on_full_buffer=False)
-        try:
-            yield alarm
-        finally:
-            signal.set_wakeup_fd(former)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            alarm.close()
-            bell.close()
