@@ -34,7 +34,8 @@ class ConversationSubscriber(Subscriber):
     @override
     def on_left(self, conversation_id: UUID, position: int) -> None:
         if conversation_id == self.conversation_id:
-            self._left_at = position
+            # The first counts: while it is being sent to a slow reader the user may have come back and been removed again.
+            self._left_at = position if self._left_at is None else min(self._left_at, position)
             self._notify()
 
     @override
