@@ -64,7 +64,8 @@ class ConversationSubscriber(Subscriber):
             frames, upto = ring.after(self.cursor), self._coordinator.head
         else:
             lag_events, lag_bytes = ring.size()  # all of the ring is still ahead of this page
-            frames, upto = await self._coordinator.page(self.conversation_id, self.cursor)
+            page = await self._coordinator.page(self.conversation_id, self.cursor)
+            frames, upto = page.frames, page.upto
         if len(frames) == 1 and frames[0].is_plain:
             return Pending(frames, max(upto, self.cursor), lag_events + 1, lag_bytes)
         frames, upto = self._own(frames, max(upto, self.cursor))

@@ -23,6 +23,7 @@ from rustygpt.observability.metrics import Metrics
 from rustygpt.streaming.backpressure import Block
 from rustygpt.streaming.events import LoggedEvent
 from rustygpt.streaming.frames import Frame, MemberChange, encode_chunk, encode_event
+from rustygpt.streaming.pages import Page, Pages
 from rustygpt.streaming.procedures import Head, read_conversation_events, read_events, read_user_events, stream_head
 from rustygpt.streaming.ring import Ring
 from rustygpt.streaming.transients import Transients
@@ -36,10 +37,6 @@ log = structlog.get_logger(__name__)
 
 PAGE_EVENTS: Final = 256
 TAIL_EVENTS: Final = 500
-
-
-class PageAbandoned(Exception):
-    """A shared page was not read because its first reader went away."""
 
 
 class Coordinator:
@@ -60,7 +57,7 @@ class Coordinator:
         self._wanted = 0
         self._next_look_at = 0.0
         self._wake = asyncio.Event()
-        self._pages: dict[tuple[UUID, int], asyncio.Future[tuple[list[Frame], int]]] = {}
+        self._pages = Pages()
 
     async def open(self) -> None:
         """Start at the log's end. Raises Unavailable."""
@@ -142,6 +139,7 @@ class Coordinator:
             try:
                 if time.monotonic() >= self._next_look_at:
                     self._next_look_at = time.monotonic() + self.settings.heal_seconds
+                    self._pages.forget_old()
                     known = self.head  # while the answer is under way this process may publish beyond it
                     self._compare(await stream_head(self.database), known)
                 await self._catch_up()
@@ -156,43 +154,32 @@ class Coordinator:
                     log.warning("log_unreadable", code=error.code)
                 await asyncio.sleep(min(0.1 * failures, 1.0))
 
-    async def page(self, conversation_id: UUID, after: int) -> tuple[list[Frame], int]:
-        """Read a page of one conversation's log after a position: frames and the position read up to.
+    async def page(self, conversation_id: UUID, after: int) -> Page:
+        """Read a page of one conversation's log after a position, or take it from whoever has just read it. Raises Unavailable."""
 
-        Readers that ask for the same page at the same time share one query. Raises Unavailable.
-        """
-        key = (conversation_id, after)
-        while (shared := self._pages.get(key)) is not None:
-            try:
-                return await asyncio.shield(shared)
-            except PageAbandoned:
-                continue
-        future = self._pages[key] = asyncio.get_running_loop().create_future()
-        try:
-            upto = self.head
+        async def read() -> Page:
+            upto, conversation = self.head, ConversationId(conversation_id)
             events = await read_conversation_events(
-                self.database, conversation=ConversationId(conversation_id), after=after, upto=upto, limit=PAGE_EVENTS
+                self.database, conversation=conversation, after=after, upto=upto, limit=PAGE_EVENTS
             )
-            is_full = len(events) == PAGE_EVENTS
-            self._count_replay(events)
-            page = [encode_event(event, self.epoch) for event in events], events[-1].position if is_full else upto
-            future.set_result(page)
-            return page
-        except BaseException as error:  # a cancellation too; raised on
-            # The first reader may be gone while others wait: they read for themselves.
-            future.set_exception(error if isinstance(error, DomainError) else PageAbandoned())
-            future.exception()  # marks it as seen: there may be no other reader
-            raise
-        finally:
-            del self._pages[key]
+            return self._encode_page(events, upto)
 
-    async def user_page(self, user_id: UUID, after: int) -> tuple[list[Frame], int]:
-        """Read a page of what a user may see after a position: frames and the position read up to. Raises Unavailable."""
-        upto = self.head
-        events = await read_user_events(self.database, user=UserId(user_id), after=after, upto=upto, limit=PAGE_EVENTS)
-        is_full = len(events) == PAGE_EVENTS
+        return await self._pages.get((conversation_id, after), read)
+
+    async def user_page(self, user_id: UUID, after: int) -> Page:
+        """Read a page of what a user may see after a position, or take it from another stream of theirs. Raises Unavailable."""
+
+        async def read() -> Page:
+            upto = self.head
+            events = await read_user_events(self.database, user=UserId(user_id), after=after, upto=upto, limit=PAGE_EVENTS)
+            return self._encode_page(events, upto)
+
+        return await self._pages.get((user_id, after), read)
+
+    def _encode_page(self, events: Sequence[LoggedEvent], upto: int) -> Page:
         self._count_replay(events)
-        return [encode_event(event, self.epoch) for event in events], events[-1].position if is_full else upto
+        is_full = len(events) == PAGE_EVENTS
+        return Page([encode_event(event, self.epoch) for event in events], events[-1].position if is_full else upto)
 
     def _count_replay(self, events: Sequence[LoggedEvent]) -> None:
         for kind, count in Counter(event.type for event in events).items():
@@ -228,6 +215,7 @@ class Coordinator:
     def _begin_anew(self, position: int) -> None:
         """Go on at *position* with empty rings, and send every reader to ask where it stands."""
         self.head = position
+        self._pages.clear()
         for conversation_id in self._rings:
             self._rings[conversation_id] = self._new_ring()
         for subscriber in self.subscribers():

@@ -214,7 +214,7 @@ class Subscriber(ABC):
         else:
             await self._send_block(send, pending)
         self._sends += 1
-        if self._sends % _LATENCY_SAMPLE == 1:
+        if self._sends % _LATENCY_SAMPLE == 1 and self._has_arrived:  # a page of the log was encoded at another time
             self._coordinator.metrics.sse_publish_to_send_seconds.observe(time.monotonic() - frames[-1].encoded_at)
 
     async def _send_block(self, send: SendBytes, pending: Pending) -> None:

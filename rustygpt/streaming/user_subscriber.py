@@ -91,8 +91,8 @@ class UserSubscriber(Subscriber):
         rings = [self._coordinator.ring(conversation_id) for conversation_id in self._dirty]
         passed = [ring.size() for ring in rings if ring.floor > self.cursor]
         if self.cursor < self._rings_from or passed:
-            page, upto = await self._coordinator.user_page(self.user_id, self.cursor)
-            return _pending(page, upto, sum(events for events, _ in passed), sum(size for _, size in passed))
+            page = await self._coordinator.user_page(self.user_id, self.cursor)
+            return _pending(page.frames, page.upto, sum(events for events, _ in passed), sum(size for _, size in passed))
         frames: list[Frame] = []
         for conversation_id in self._dirty:
             first, last = self._windows[conversation_id]
