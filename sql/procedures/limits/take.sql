@@ -37,6 +37,24 @@ language sql security definer set search_path = rustygpt, pg_temp as $$
   select t.* from limit_profiles p cross join lateral take_request(p, p_subject) t where p.id = p_profile
 $$;
 
+-- limit_posting: count a message of a member of a conversation under the profile `posting`. Part of the transaction that posts, so what is
+-- not stored is not counted, and no number of processes lets more through. Raises RG429 RGP.RATE_LIMITED.
+create or replace function rustygpt.limit_posting(p_actor uuid, p_conversation uuid) returns void
+language plpgsql as $$
+declare
+  v_is_allowed boolean;
+  v_seconds double precision;
+begin
+  select t.is_allowed, t.retry_seconds into v_is_allowed, v_seconds
+  from rustygpt.limit_profiles p
+  cross join lateral rustygpt.take_request(p, format('member:%s:%s', p_conversation, p_actor)) t
+  where p.name = 'posting';
+  if not v_is_allowed then
+    perform rustygpt.fail_for_now('RG429', 'RGP.RATE_LIMITED', 'You are posting too fast in this conversation.', v_seconds);
+  end if;
+end
+$$;
+
 -- forget_limit_states: delete the states of subjects that may take their whole burst again, and login failures of an hour ago.
 -- Returns how many, at most p_limit of each.
 create or replace function rustygpt_api.forget_limit_states(p_limit integer) returns bigint

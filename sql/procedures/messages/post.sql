@@ -66,10 +66,11 @@ $$;
 -- p_key: idempotency key or null. p_max_queued, p_max_queued_per_user: see require_queue_place.
 -- Returns the answer of POST …/messages, the position to announce (null when the answer is an earlier one), and whether a
 -- generation was queued. Raises RG404 RGP.NOT_FOUND, RG403 RGP.RBAC.FORBIDDEN (viewers), RG409 RGP.CONFLICT (key used otherwise),
--- RG429 RGP.RATE_LIMITED and RG503 RGP.UNAVAILABLE when the reply cannot be queued: then nothing is stored.
+-- RG429 RGP.RATE_LIMITED when the member posts too fast, and RG429 or RG503 RGP.UNAVAILABLE when the reply cannot be queued: then
+-- nothing is stored.
 -- Emits message.created, unread.update to the actor alone where there was something unread in the thread, thread.new or
 -- thread.activity, and message.created of the reply.
--- Locks conversation, queue, thread, event_head.
+-- Locks conversation, limit_states, queue, thread, event_head.
 create or replace function rustygpt_api.post_message(
   p_actor uuid, p_conversation uuid, p_parent uuid, p_content text, p_model text, p_mention text, p_key text,
   p_max_queued integer default null, p_max_queued_per_user integer default null
@@ -103,6 +104,7 @@ begin
     end if;
   end if;
 
+  perform limit_posting(p_actor, v_conversation.id);
   v_mode := effective_mode(v_conversation.assistant_mode, v_conversation.member_count);
   v_is_answered := v_mode = 'always' or (v_mode = 'mention' and (p_model is not null or p_mention is not null));
   if v_is_answered then
