@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 import structlog
@@ -26,6 +26,10 @@ log = structlog.get_logger(__name__)
 
 EndedCredentials = Callable[[Collection[UUID]], Awaitable[Collection[UUID]]]
 """Given ids of sessions and API keys, return those that have ended. Raises DomainError."""
+
+
+DRAIN_SEND_SECONDS: Final = 1.0
+"""So long after the drain a send may still be under way."""
 
 
 class Sweeper:
@@ -104,10 +108,16 @@ class Sweeper:
             subscriber.end("session_expired")
         elif connection.drain_at is not None and now >= connection.drain_at:
             subscriber.end("drain")
+            if since is not None and self._drain_from is not None and now > self._cut_at(self._drain_from):
+                # It takes nothing, and would hold up the process's end until that is forced.
+                connection.abort()
         elif now >= connection.lifetime_ends_at:
             subscriber.end("lifetime")
         elif is_beat:
             subscriber.beat()
+
+    def _cut_at(self, drain_from: float) -> float:
+        return drain_from + self._settings.drain_seconds + DRAIN_SEND_SECONDS
 
     async def _poll_sessions(self) -> None:
         sessions = {connection.subscriber.credential_id for connection in self._connections}
