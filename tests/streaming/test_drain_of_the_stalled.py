@@ -14,7 +14,9 @@ STALLED_SECONDS = 0.5
 
 async def test_drain_cuts_who_takes_nothing(dsn: str, data_dir: Path) -> None:
     """A stream whose send does not end is cut soon after sse.drain_seconds, long before its send timeout; the resume is lossless."""
-    settings = settings_for(data_dir, sse={"flush_ms": 0, "heartbeat_seconds": 1, "send_timeout_seconds": 300, "drain_seconds": 0})
+    settings = settings_for(
+        data_dir, sse={"flush_ms": 0, "heartbeat_seconds": 1, "send_timeout_seconds": 300, "drain_seconds": 0}
+    )
     async with serving(settings, dsn) as site, Person(site.url) as person:
         await person.set_up("Ada")
         conversation = await person.make_conversation()
@@ -25,9 +27,9 @@ async def test_drain_cuts_who_takes_nothing(dsn: str, data_dir: Path) -> None:
             await person.say(conversation, "count to 100000")
             (subscriber,) = (connection.subscriber for connection in sweeper._connections)
             async with asyncio.timeout(DEADLINE_SECONDS):
-                while subscriber.sending_since is None or time.monotonic() - subscriber.sending_since < STALLED_SECONDS:
+                while subscriber.sending_since is None or time.monotonic() - subscriber.sending_since < STALLED_SECONDS:  # noqa: ASYNC110 - it can only be asked
                     await asyncio.sleep(0.01)
             site.application.begin_drain()
             async with asyncio.timeout(DEADLINE_SECONDS):
-                while sweeper._connections:
+                while sweeper._connections:  # noqa: ASYNC110 - the same
                     await asyncio.sleep(0.01)
