@@ -65,6 +65,7 @@ async def test_changed_arguments_leave_no_twin(dsn: str, owner: Owner) -> None:
 @pytest.mark.parametrize("after", [EVEN, None], ids=["function", "file"])
 async def test_what_no_script_defines_goes(dsn: str, owner: Owner, after: str | None) -> None:
     """A function that left its file, or whose file left, is gone; nothing is left to do, and it may come back."""
+    await migrate(dsn)
     everything = len(await owner.fetch("select from pg_proc where pronamespace::regnamespace::text like 'rustygpt%'"))
     await migrate(dsn, scripts_with(FIRST))
     assert not (await status(dsn, scripts_with(after))).is_current
