@@ -240,7 +240,8 @@ begin
       return query select v_id, 'cancelled', end_generation(v_id, 'cancelled', null, null, null, null);
     else
       return query select v_id, 'interrupted', end_generation(v_id, 'interrupted', null, null, 'generation_interrupted',
-        'The server stopped while this was being written. What had been said is kept.');
+        'The server stopped while this was being written.'
+        || (select case when g.next_idx > 0 then ' What had been said is kept.' else '' end from generations g where g.message_id = v_id));
     end if;
   end loop;
 end
