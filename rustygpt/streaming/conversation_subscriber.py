@@ -80,7 +80,7 @@ class ConversationSubscriber(Subscriber):
             if frame.audience not in (None, self.user_id):
                 continue
             kept.append(frame)
-            if frame.change and frame.change.user_id == self.user_id and frame.change.action == "removed":
+            if frame.change and frame.change.user_id in (None, self.user_id) and frame.change.action == "removed":
                 self._left_at = frame.position
                 return kept, frame.position
         return kept, upto

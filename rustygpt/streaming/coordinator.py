@@ -268,6 +268,10 @@ class Coordinator:
 
     def _tell_member(self, change: MemberChange, conversation_id: UUID, position: int) -> None:
         """Let the streams of whoever came or went know, before the event itself reaches their ring."""
+        if change.user_id is None:
+            for subscriber in self._followers.get(conversation_id, ()):
+                subscriber.on_left(conversation_id, position)
+            return
         for subscriber in self._by_user.get(change.user_id, ()):
             if change.action == "added":
                 subscriber.on_joined(conversation_id, position)

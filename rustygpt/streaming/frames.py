@@ -22,15 +22,15 @@ _OPTIONS: Final = orjson.OPT_UTC_Z
 
 @dataclass(frozen=True, slots=True)
 class MemberChange:
-    """Who came or went by a membership.changed event."""
+    """Who came or went by a membership.changed event; None is everybody, when the conversation was archived."""
 
-    user_id: UUID
+    user_id: UUID | None
     action: Literal["added", "removed", "role_updated"]
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """An encoded event. `audience` limits it to one user; `change` is set for membership.changed; `encoded_at` is monotonic."""
+    """An encoded event. `audience` limits it to one user; `change` is set where somebody comes or goes; `encoded_at` is monotonic."""
 
     position: int
     type: str
@@ -133,6 +133,8 @@ def _delta_payload(event: LoggedEvent, idx_from: int | None) -> dict[str, Any]:
 
 
 def _member_change(event: LoggedEvent) -> MemberChange | None:
+    if event.type == "conversation.updated" and event.payload is not None and event.payload.get("archived_at"):
+        return MemberChange(None, "removed")
     if event.type != "membership.changed" or event.payload is None:
         return None
     return MemberChange(UUID(event.payload["user_id"]), event.payload["action"])

@@ -34,10 +34,17 @@ def to_messages(state: State, kind: str, payload: dict[str, Any], _user_id: str)
             message = state[payload["message_id"]]
             assert message["status"] in {"queued", "streaming"}, "a reply ended twice"
             assert payload["chunks"] == message["next_idx"]
+            assert payload["attempt"] == message["attempt"]
             message |= {key: payload[key] for key in ("finish_reason", "usage", "model")}
             message["status"] = STATUS[payload["finish_reason"]]
+        case "message.continued":
+            message = state[payload["message_id"]]
+            assert message["status"] not in {"queued", "streaming"}, "a reply goes on that has not stopped"
+            assert (payload["next_idx"], payload["attempt"]) == (message["next_idx"], message["attempt"] + 1)
+            message |= {"status": "queued", "attempt": payload["attempt"], "finish_reason": None, "usage": None, "error": None}
         case "error":
             message = state[payload["message_id"]]
+            assert payload["attempt"] == message["attempt"]
             message["error"] = {"code": payload["code"], "message": payload["message"]}
             if payload["code"] == "generation_interrupted":
                 message["status"] = "interrupted"

@@ -16,7 +16,7 @@ from tests.person import Person
 from tests.scripted_openai import Call, ScriptedOpenAI, scripted_openai
 from tests.site import Site, serving, settings_for
 
-STEPS = 50
+STEPS = 80
 PAGE = {"limit": "200"}
 KINDS = ("messages", "threads", "conversation")
 TOLD = ("title", "model", "assistant_mode", "member_count", "last_activity_at", "role", "system_prompt", "is_group")
@@ -64,8 +64,8 @@ class Story:
 
     async def step(self) -> None:
         """Do one thing, or two at once."""
-        deeds = [self.post, self.post, self.reply, self.speak, self.speak, self.speak, self.stop, self.end, self.die]
-        deeds += [self.move_carol, self.mark, self.rename, self.snapshot, self.snapshot, self.snapshot]
+        deeds = [self.post, self.post, self.reply, self.speak, self.speak, self.speak, self.stop, self.end, self.die, self.go_on]
+        deeds += [self.move_carol, self.mark, self.rename, self.go_on, *[self.snapshot] * 5]
         await asyncio.gather(*(deed() for deed in self.chance.sample(deeds, self.chance.choice((1, 2, 3)))))
 
     async def post(self, **fields: Any) -> None:
@@ -101,6 +101,11 @@ class Story:
         if self.replies:
             answer = await self.bob.post(f"/api/messages/{self.chance.choice(self.replies)}/cancel")
             assert answer.status_code == 200, answer.text
+
+    async def go_on(self) -> None:
+        if self.replies:
+            answer = await self.bob.post(f"/api/messages/{self.chance.choice(self.replies)}/continue")
+            assert answer.status_code in (200, 409), answer.text
 
     async def move_carol(self) -> None:
         path = f"/api/conversations/{self.conversation}/participants"

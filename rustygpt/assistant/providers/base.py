@@ -32,11 +32,19 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """What is asked of a provider; `model` is the provider's own name for it."""
+    """What is asked of a provider; `model` is the provider's own name for it.
+
+    When the last of `messages` is the assistant's, it is the beginning of the reply: only what follows it is to be said.
+    """
 
     model: str
     messages: tuple[PromptMessage, ...]
     sampling: Sampling = field(default_factory=Sampling)
+
+    @property
+    def is_continued(self) -> bool:
+        """Whether the reply has been begun."""
+        return bool(self.messages) and self.messages[-1].role == "assistant"
 
 
 @dataclass(frozen=True, slots=True)

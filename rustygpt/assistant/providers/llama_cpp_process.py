@@ -117,7 +117,9 @@ class Engine:
             await self._protocol.wait_drained()
             raise ProviderRejected(self._describe("cannot load", self._protocol.complaints()[:1]))  # the first says most
         if self._provider is None:
-            self._provider = OpenAIProvider(self._provider_name, address, api_key=self._api_key, patience=self._patience)
+            self._provider = OpenAIProvider(
+                self._provider_name, address, api_key=self._api_key, patience=self._patience, is_prefilled=True
+            )
             await self._provider.open()
         return self._provider
 

@@ -18,13 +18,19 @@ from rustygpt.assistant.providers.upstream import MAX_EVENT_BYTES, Patience, Ups
 PUBLIC_BASE_URL = "https://api.openai.com/v1"
 NO_CHAT = ("embed", "whisper", "tts", "dall-e", "moderation", "transcribe", "realtime", "audio", "image", "rerank", "sora")
 """What the ids of models that cannot chat contain; the protocol has no field for it."""
+GO_ON = (
+    "Your last message was cut off. Continue it exactly where it stops, in the middle of a word if need be. "
+    "Do not repeat anything of it, and do not say that you continue."
+)
+"""The protocol has no way to give the beginning of a reply; a server that takes a last message for it is the exception."""
 
 
 class OpenAIProvider:
     """One OpenAI-compatible upstream.
 
     *base_url* may be written with or without `/v1` and a slash at the end. *models*, if any, is the list that is offered
-    instead of the upstream's own: for servers without `GET /models`, or to offer a few out of hundreds.
+    instead of the upstream's own: for servers without `GET /models`, or to offer a few out of hundreds. *is_prefilled*: the
+    server is a llama.cpp, which writes on where a last message of the assistant's stops.
     """
 
     def __init__(
@@ -35,8 +41,10 @@ class OpenAIProvider:
         api_key: str = "",
         models: Sequence[str] = (),
         patience: Patience | None = None,
+        is_prefilled: bool = False,
     ) -> None:
         self.name = name
+        self._is_prefilled = is_prefilled
         base = normalise_base_url(base_url)
         self._upstream = Upstream(name, base, api_key.strip(), patience)
         self._models = tuple(models)
@@ -80,11 +88,18 @@ class OpenAIProvider:
             yield reply.finish()
 
     def _body(self, request: CompletionRequest) -> dict[str, object]:
+        messages = [{"role": message.role, "content": message.content} for message in request.messages]
+        extra: dict[str, object] = {}
+        if request.is_continued and self._is_prefilled:
+            extra = {"chat_template_kwargs": {"enable_thinking": False}}  # the answer has begun; llama.cpp refuses both
+        elif request.is_continued:
+            messages.append({"role": "user", "content": GO_ON})
         return {
             "model": request.model,
-            "messages": [{"role": message.role, "content": message.content} for message in request.messages],
+            "messages": messages,
             "stream": True,
             "stream_options": {"include_usage": True},
+            **extra,
             **_sampling(request.sampling, self._limit_field),
         }
 

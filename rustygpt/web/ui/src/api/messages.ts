@@ -1,4 +1,4 @@
-// Messages, stopping an answer, and read marks.
+// Messages, stopping and continuing an answer, and read marks.
 
 import { call, withQuery } from "./client";
 import type { Message, Posted, Snapshot } from "./types";
@@ -25,6 +25,9 @@ export const postMessage = (conversationId: string, { content, parent_id, client
   call("POST", `/api/conversations/${conversationId}/messages`, { content, client_id, ...(parent_id === null ? {} : { parent_id }) });
 
 export const cancelAnswer = (messageId: string): Promise<void> => call("POST", `/api/messages/${messageId}/cancel`);
+
+/** Let an answer go on that stopped before its end. */
+export const continueAnswer = (messageId: string): Promise<void> => call("POST", `/api/messages/${messageId}/continue`);
 
 export const markThreadRead = (rootId: string, ordinal: number): Promise<{ readonly unread: number }> =>
   call("POST", `/api/threads/${rootId}/read`, { ordinal });

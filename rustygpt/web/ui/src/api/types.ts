@@ -106,6 +106,8 @@ export interface Message {
   readonly usage: Usage | null;
   /** How many stored chunks `content` holds; the next delta to apply has this number. */
   readonly next_idx: number;
+  /** From 1; an answer that was continued has more, and ends once in each. */
+  readonly attempt: number;
   readonly model: string | null;
   readonly created_at: string;
   readonly edited_at: string | null;

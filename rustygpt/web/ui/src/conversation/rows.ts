@@ -36,6 +36,12 @@ function toRow(message: Message, previous: Message | null, answered: Message | n
   return { message, previous, answered, startsDay, startsTopic, isContinued: previous !== null && !startsDay && isContinued(message, previous) };
 }
 
+/** Whether an answer stopped before its end, so that it can be continued. */
+export function isUnfinished(message: Message): boolean {
+  if (message.role !== "assistant" || message.deleted_at !== null) return false;
+  return ["interrupted", "cancelled", "error"].includes(message.status) || message.finish_reason === "length";
+}
+
 /**
  * Rows of `messages`, taking over those of `before` that would be the same: only what changed is drawn again. What is the same
  * from the start on is not even looked at, so a token at the end of ten thousand messages costs one row.

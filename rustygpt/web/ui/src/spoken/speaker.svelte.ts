@@ -36,6 +36,8 @@ export class Speaker {
       const { message } = event.payload;
       if (message.role === "assistant") this.say(spoken.started);
       else if (message.author?.id !== state.user_id) this.say(spoken.message(speakerOf(message)));
+    } else if (event.type === "message.continued") {
+      this.say(spoken.started);
     } else if (event.type === "message.done") {
       this.say(this.#ending(event.payload.finish_reason));
     }

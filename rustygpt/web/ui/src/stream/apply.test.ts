@@ -172,6 +172,28 @@ describe("single events", () => {
     expect(message).toMatchObject({ content: "Hello you", status: "interrupted", error: { code: "generation_interrupted" } });
   });
 
+  it("takes up an answer again that was stopped, and forgets how it had ended", () => {
+    const resumed = new World([...world().steps, { kind: "interrupt" }, { kind: "continue" }, { kind: "delta", text: "!" }]);
+    const message = resumed.events.reduce(applyEvent, open(resumed, 0)).transcripts[CONVERSATION]?.messages.at(-1);
+    expect(message).toMatchObject({ content: "Hello you!", status: "streaming", error: null, finish_reason: null, attempt: 2 });
+  });
+
+  it("sees by the end of an attempt that it missed its beginning", () => {
+    const resumed = new World([...world().steps, { kind: "cancel" }, { kind: "continue" }, { kind: "finish" }]);
+    const missed = resumed.events.filter((event) => event.type !== "message.continued");
+    expect(missed.reduce(applyEvent, open(resumed, 0)).transcripts[CONVERSATION]?.is_stale).toBe(true);
+  });
+
+  it("forgets the place in the queue of an answer that has ended", () => {
+    const { events } = world();
+    const id = events[1]?.type === "message.created" ? events[1].payload.message.id : "";
+    const place = { type: "generation.queued", conversation_id: CONVERSATION, position: null, at: "", payload: { message_id: id, position: 3 } } as const;
+    const state = applyEvent(open(world(), 2), place);
+    expect(state.queue).toEqual({ [id]: 3 });
+    const ended = new World([...world().steps, { kind: "finish" }]);
+    expect(ended.events.reduce(applyEvent, state).queue).toEqual({});
+  });
+
   it("marks everything as torn by a gap that names no message", () => {
     const gap = { type: "stream.gap", conversation_id: null, position: { epoch: "e", index: 9 }, at: "", payload: { reason: "history_pruned" } } as const;
     const state = applyEvent(open(world(), 0), gap);

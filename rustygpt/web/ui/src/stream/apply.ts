@@ -51,9 +51,17 @@ export function applyToList(state: State, event: Event): State {
       return event.payload.message_id === undefined ? staleList(state) : state;
     case "generation.queued":
       return { ...state, queue: { ...state.queue, [event.payload.message_id]: event.payload.position } };
+    case "message.continued":
+    case "message.done":
+      return leaveQueue(state, event.payload.message_id);
     default:
       return state;
   }
+}
+
+function leaveQueue(state: State, id: string): State {
+  if (!(id in state.queue)) return state;
+  return { ...state, queue: Object.fromEntries(Object.entries(state.queue).filter(([key]) => key !== id)) };
 }
 
 function staleList(state: State): State {
@@ -152,6 +160,8 @@ export function applyToTranscript(transcript: Transcript, event: Event): Transcr
       return changeMessage(transcript, event.payload.message_id, (message) => appendDelta(message, event.payload));
     case "message.done":
       return changeMessage(transcript, event.payload.message_id, (message) => finishMessage(message, event));
+    case "message.continued":
+      return changeMessage(transcript, event.payload.message_id, (message) => continueMessage(message, event));
     case "message.edited":
       return changeMessage(transcript, event.payload.message_id, (message) => ({
         ...message,
@@ -213,14 +223,26 @@ const STATUS_OF: Readonly<Record<EventOf<"message.done">["payload"]["finish_reas
   error: "error",
 };
 
+/** The last word of a former attempt changes nothing any more; that of a later one shows that its beginning is missing. */
 function finishMessage(message: Message, event: EventOf<"message.done">): Message | null {
-  const { finish_reason, usage, chunks, model } = event.payload;
-  if (message.next_idx < chunks) return null;
+  const { finish_reason, usage, chunks, model, attempt } = event.payload;
+  if (attempt < message.attempt) return message;
+  if (attempt > message.attempt || message.next_idx < chunks) return null;
   return { ...message, status: STATUS_OF[finish_reason], finish_reason, usage, model };
 }
 
-function failMessage(message: Message, event: EventOf<"error">): Message {
-  const { code, message: text } = event.payload;
+/** The answer runs again from its next chunk: its text stays, its end is undone. */
+function continueMessage(message: Message, event: EventOf<"message.continued">): Message | null {
+  const { attempt, next_idx } = event.payload;
+  if (attempt <= message.attempt) return message;
+  if (message.next_idx < next_idx) return null;
+  return { ...message, status: "queued", attempt, finish_reason: null, usage: null, error: null };
+}
+
+function failMessage(message: Message, event: EventOf<"error">): Message | null {
+  const { code, message: text, attempt = message.attempt } = event.payload;
+  if (attempt < message.attempt) return message;
+  if (attempt > message.attempt) return null;
   const status: MessageStatus = code === "generation_interrupted" ? "interrupted" : "error";
   return { ...message, status, error: { code, message: text } };
 }

@@ -38,11 +38,13 @@ export type Event =
       readonly chunks: number;
       /** Which model answered in the end. */
       readonly model: string | null;
+      readonly attempt: number;
     }>
+  | Envelope<"message.continued", { readonly message_id: string; readonly next_idx: number; readonly attempt: number }>
   | Envelope<"message.edited", { readonly message_id: string; readonly content: string; readonly edited_at: string }>
   | Envelope<"message.deleted", { readonly message_id: string }>
   | Envelope<"message.restored", { readonly message_id: string }>
-  | Envelope<"error", Failure & { readonly message_id?: string }>
+  | Envelope<"error", Failure & { readonly message_id?: string; readonly attempt?: number }>
   | Envelope<"membership.changed", {
       readonly user_id: string;
       readonly role: Role;
@@ -63,7 +65,7 @@ export type Event =
 export type EventOf<Type extends Event["type"]> = Extract<Event, { type: Type }>;
 
 const KNOWN: ReadonlySet<string> = new Set<Event["type"]>([
-  "message.created", "message.delta", "message.done", "message.edited", "message.deleted", "message.restored", "error",
+  "message.created", "message.delta", "message.done", "message.continued", "message.edited", "message.deleted", "message.restored", "error",
   "membership.changed", "conversation.updated", "thread.new", "thread.activity", "unread.update", "generation.queued",
   "stream.ready", "stream.gap",
 ]);

@@ -10,7 +10,7 @@ export const CONVERSATION = "conversation";
 const EPOCH = "e";
 
 export type Step =
-  | { readonly kind: "post" | "other" | "answer" | "finish" | "cancel" | "interrupt" | "fail" }
+  | { readonly kind: "post" | "other" | "answer" | "finish" | "cancel" | "interrupt" | "fail" | "continue" }
   | { readonly kind: "delta"; readonly text: string }
   | { readonly kind: "add" | "remove"; readonly user: string };
 
@@ -22,6 +22,7 @@ const at = (index: number): string => new Date(Date.UTC(2026, 0, 1, 0, 0, index)
 interface Answer {
   readonly id: string;
   chunks: number;
+  attempt: number;
 }
 
 export class World {
@@ -30,6 +31,8 @@ export class World {
   readonly #messages: Message[][] = [[]];
   readonly #members: Member[][] = [[{ user_id: ME, email: null, display_name: "Me", role: "owner", joined_at: at(0) }]];
   readonly #answers: Answer[] = [];
+  /** Answers that stopped before their end. */
+  readonly #stopped: Answer[] = [];
 
   static readonly arbitrary: fc.Arbitrary<World> = fc
     .array(
@@ -38,6 +41,7 @@ export class World {
         { weight: 2, arbitrary: fc.constant<Step>({ kind: "answer" }) },
         { weight: 8, arbitrary: fc.string({ minLength: 1, maxLength: 4 }).map((text): Step => ({ kind: "delta", text })) },
         { weight: 2, arbitrary: fc.constantFrom<Step>({ kind: "finish" }, { kind: "cancel" }, { kind: "interrupt" }, { kind: "fail" }) },
+        { weight: 1, arbitrary: fc.constant<Step>({ kind: "continue" }) },
         { weight: 1, arbitrary: fc.constantFrom<Step>({ kind: "add", user: "bob" }, { kind: "remove", user: "bob" }) },
       ),
       { maxLength: 40, size: "large" },
@@ -70,7 +74,8 @@ export class World {
   #take(step: Step): void {
     const answer = this.#answers.at(-1);
     if (step.kind === "post" || step.kind === "other") this.#create("user", step.kind === "post" ? ME : "bob", `said ${this.head}`);
-    else if (step.kind === "answer") this.#answers.push({ id: this.#create("assistant", null, ""), chunks: 0 });
+    else if (step.kind === "answer") this.#answers.push({ id: this.#create("assistant", null, ""), chunks: 0, attempt: 1 });
+    else if (step.kind === "continue") this.#continue();
     else if (step.kind === "add" || step.kind === "remove") this.#changeMembers(step.kind, step.user);
     else if (answer !== undefined && step.kind === "delta") this.#extend(answer, step.text);
     else if (answer !== undefined && step.kind !== "delta") this.#end(answer, step.kind);
@@ -100,6 +105,7 @@ export class World {
       finish_reason: null,
       usage: null,
       next_idx: 0,
+      attempt: 1,
       model: null,
       created_at: at(this.head + 1),
       edited_at: null,
@@ -124,17 +130,29 @@ export class World {
     );
   }
 
-  #end({ id, chunks }: Answer, kind: "finish" | "cancel" | "interrupt" | "fail"): void {
+  #continue(): void {
+    const answer = this.#stopped.pop();
+    if (answer === undefined) return;
+    answer.attempt += 1;
+    this.#answers.push(answer);
+    const { id, chunks, attempt } = answer;
+    const undone = { status: "queued", finish_reason: null, usage: null, error: null, attempt } as const;
+    this.#append({ type: "message.continued", payload: { message_id: id, next_idx: chunks, attempt } }, this.#change(id, undone));
+  }
+
+  #end(answer: Answer, kind: "finish" | "cancel" | "interrupt" | "fail"): void {
+    const { id, chunks, attempt } = answer;
     this.#answers.pop();
+    if (kind !== "finish") this.#stopped.push(answer);
     const finish_reason = kind === "finish" ? "stop" : kind === "cancel" ? "cancelled" : "error";
     const status = kind === "finish" ? "complete" : kind === "cancel" ? "cancelled" : "error";
     const usage = kind === "finish" ? { prompt_tokens: 1, completion_tokens: chunks, total_tokens: chunks + 1 } : null;
     const ended = { status, finish_reason, usage, model: "story" } as const;
-    this.#append({ type: "message.done", payload: { message_id: id, finish_reason, usage, chunks, model: "story" } }, this.#change(id, ended));
+    this.#append({ type: "message.done", payload: { message_id: id, finish_reason, usage, chunks, model: "story", attempt } }, this.#change(id, ended));
     if (status !== "error") return;
     const error = { code: kind === "interrupt" ? "generation_interrupted" : "provider_failed", message: "It broke." };
     const told = { ...ended, error, status: kind === "interrupt" ? "interrupted" : "error" } as const;
-    this.#append({ type: "error", payload: { ...error, message_id: id } }, this.#change(id, told));
+    this.#append({ type: "error", payload: { ...error, message_id: id, attempt } }, this.#change(id, told));
   }
 
   #changeMembers(kind: "add" | "remove", user: string): void {
