@@ -72,6 +72,28 @@ def migrate(config: ConfigFile = None, data_dir: DataDir = None) -> None:
     typer.echo(f"The database is up to date ({scripts} applied in {report.seconds:.1f} s).")
 
 
+@app.command("new-epoch")
+def begin_epoch(config: ConfigFile = None, data_dir: DataDir = None) -> None:
+    """Tell every reader that history is another one, after a backup was restored.
+
+    A server that runs finds out by itself, and so does one that starts on another cluster or timeline. This is for a
+    backup that was restored into the same cluster while no server ran. Readers are told to fetch anew; nothing is lost.
+
+    For instance:
+
+        pg_restore --clean --dbname=chat backup.dump && rustygpt db new-epoch
+    """
+    from rustygpt.cli.connection import database_server, explained, quiet_logging, require_private_database
+    from rustygpt.database import migrate as ledger
+
+    settings = read_settings(config, data_dir=data_dir)
+    quiet_logging(settings.logging)
+    require_private_database(settings)
+    with database_server(settings) as dsn, explained(settings, dsn):
+        begun = asyncio.run(ledger.begin_epoch(dsn, connect_seconds=settings.database.connect_timeout_seconds))
+    typer.echo(f"Epoch {begun} has begun.")
+
+
 def is_mendable(lacks: dict[str, object]) -> bool:
     """Say whether migrating would help: it never goes back and never changes what was applied."""
     return not (lacks.get("changed_migrations") or lacks.get("unknown_migrations") or lacks.get("newer_version"))

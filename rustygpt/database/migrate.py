@@ -91,6 +91,15 @@ async def migrate(dsn: str, scripts: Sequence[Script] | None = None, *, connect_
         await connection.close(timeout=connect_seconds)  # and with it the lock
 
 
+async def begin_epoch(dsn: str, *, connect_seconds: float = 10) -> str:
+    """Answer every cursor given out before by a gap; return the new epoch. As the owner of the schema. Raises asyncpg's errors."""
+    connection = await asyncpg.connect(dsn, timeout=connect_seconds, server_settings={"application_name": "rustygpt new-epoch"})
+    try:
+        return str(await connection.fetchval("select rustygpt.begin_epoch()"))
+    finally:
+        await connection.close(timeout=connect_seconds)
+
+
 @dataclass(frozen=True, slots=True)
 class _LedgerRow:
     kind: str

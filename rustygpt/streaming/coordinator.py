@@ -24,7 +24,7 @@ from rustygpt.streaming.backpressure import Block
 from rustygpt.streaming.events import LoggedEvent
 from rustygpt.streaming.frames import Frame, MemberChange, encode_chunk, encode_event
 from rustygpt.streaming.pages import Page, Pages
-from rustygpt.streaming.procedures import Head, read_conversation_events, read_events, read_user_events, stream_head
+from rustygpt.streaming.procedures import Head, read_conversation_events, read_events, read_user_events, renew_epoch, stream_head
 from rustygpt.streaming.ring import Ring
 from rustygpt.streaming.transients import Transients
 
@@ -141,7 +141,7 @@ class Coordinator:
                     self._next_look_at = time.monotonic() + self.settings.heal_seconds
                     self._pages.forget_old()
                     known = self.head  # while the answer is under way this process may publish beyond it
-                    self._compare(await stream_head(self.database), known)
+                    await self._compare(await stream_head(self.database), known)
                 await self._catch_up()
                 failures = 0
                 self.is_tailing = True
@@ -203,13 +203,17 @@ class Coordinator:
             pass
         self._wake.clear()
 
-    def _compare(self, head: Head, known: int) -> None:
-        if head.epoch == self.epoch and head.position >= known:
-            self.wake(Position(head.position))
-            return
-        # History is another one (a backup was restored under the server): what clients have may be wrong, and they must hear it.
-        log.warning("epoch_changed", before=self.epoch, now=head.epoch, head=head.position)
-        self.epoch, self._wanted = head.epoch, head.position
+    async def _compare(self, head: Head, known: int) -> None:
+        epoch = head.epoch
+        if epoch == self.epoch:
+            if head.position >= known:
+                self.wake(Position(head.position))
+                return
+            # A backup was restored under the server: positions that clients have will soon stand for other events.
+            epoch = await renew_epoch(self.database, epoch=epoch, position=known)
+        # History is another one: what clients have may be wrong, and they must hear it.
+        log.warning("epoch_changed", before=self.epoch, now=epoch, head=head.position)
+        self.epoch, self._wanted = epoch, head.position
         self._begin_anew(head.position)
 
     def _begin_anew(self, position: int) -> None:

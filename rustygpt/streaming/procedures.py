@@ -53,6 +53,11 @@ async def stream_head(database: Caller) -> Head:
     return await database.one("stream_head", Head)
 
 
+async def renew_epoch(database: Caller, *, epoch: str, position: int) -> str:
+    """Start a new epoch when the log of *epoch* ends before *position*, which it had reached; return the epoch that holds now."""
+    return await database.value("renew_epoch", str, epoch=epoch, position=position)
+
+
 async def read_events(database: Caller, *, after: int, limit: int) -> list[LoggedEvent]:
     """Read the log of all conversations after a position, in order."""
     return await database.many("read_events", LoggedEvent, after=after, limit=limit)

@@ -42,6 +42,19 @@ async def test_database_is_migrated_once(empty_dsn: str, tmp_path: Path) -> None
     assert (after.returncode, json.loads(after.stdout)["is_current"]) == (0, True)
 
 
+async def test_new_epoch_is_begun_by_hand(empty_dsn: str, tmp_path: Path) -> None:
+    """`db new-epoch` changes the epoch once each time, and says which holds now."""
+    extra = {"DATABASE_URL": empty_dsn}
+    assert rustygpt("db", "migrate", cwd=tmp_path, extra=extra).returncode == 0
+    said = [rustygpt("db", "new-epoch", cwd=tmp_path, extra=extra) for _ in range(2)]
+    assert [run.returncode for run in said] == [0, 0], said[0].stderr
+    assert said[0].stdout != said[1].stdout
+    connection = await asyncpg.connect(empty_dsn)
+    epoch = await connection.fetchval("select epoch from rustygpt.event_head")
+    await connection.close()
+    assert said[1].stdout == f"Epoch {epoch} has begun.\n"
+
+
 async def test_database_of_a_newer_version_is_refused(owner: asyncpg.Connection, dsn: str, tmp_path: Path) -> None:
     """Neither command touches it, and both say which version to use."""
     await owner.execute("update rustygpt.schema_ledger set app_version = '99.0.0'")

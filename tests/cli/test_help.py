@@ -11,7 +11,7 @@ from rustygpt.cli.failure import ExitCode
 from rustygpt.cli.main import app
 from tests.cli.command import REPOSITORY, rustygpt
 
-COMMANDS = ["serve", "config show", "db status", "db migrate", "users create"]
+COMMANDS = ["serve", "config show", "db status", "db migrate", "db new-epoch", "users create"]
 
 
 def options(command: str) -> set[str]:

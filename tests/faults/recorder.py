@@ -130,10 +130,14 @@ async def assert_recorded(
 
     Without *conversation* the path is a user's stream, of a user who sees all conversations there are.
     """
-    got = recorder.logged
+    assert recorder.gaps == []
+    await assert_events(recorder.logged, owner, conversation)
+
+
+async def assert_events(got: Sequence[Event], owner: "asyncpg.Connection[asyncpg.Record]", conversation: str | None) -> None:
+    """Compare events of the log that were read with the log."""
     assert got, "nothing was read"
     rows = await owner.fetch(ROWS, got[0].position, got[-1].position, conversation)
-    assert recorder.gaps == []
     assert_equal_log([(event.position, event.body["prev"], event.type) for event in got], [tuple(row) for row in rows])
 
 

@@ -23,6 +23,28 @@ begin
 end
 $$;
 
+-- begin_epoch: start a new epoch because somebody knows that history is another one: a backup was restored into the same cluster while no
+-- process was looking. Every cursor given out before is answered by a gap. Called by the owner of the schema. Returns the epoch.
+-- Locks event_head.
+create or replace function rustygpt.begin_epoch() returns text
+language sql volatile as $$
+  update rustygpt.event_head set epoch = rustygpt.new_epoch() returning epoch
+$$;
+
+-- renew_epoch: start a new epoch because a process has seen the log at p_position of p_epoch, and now it ends before that: a backup was
+-- restored under it, and positions that clients have will be given out again. Of several processes the first does it.
+-- Returns the epoch. Locks event_head.
+create or replace function rustygpt_api.renew_epoch(p_epoch text, p_position bigint) returns text
+language plpgsql security definer set search_path = rustygpt, pg_temp as $$
+declare
+  v_epoch text;
+begin
+  update event_head h set epoch = new_epoch() where h.epoch = p_epoch and h.position < p_position;
+  select h.epoch into v_epoch from event_head h;
+  return v_epoch;
+end
+$$;
+
 -- begin_log: called at each start, before anything is appended or read. p_is_kept: sse.persistence.enabled.
 -- A log that is kept goes on. One that is not, or was not until now, begins anew: it is emptied, and its epoch is another. What
 -- unfinished replies have said is put with their messages first. Nobody else may use the log meanwhile (see hold_database).
