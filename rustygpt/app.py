@@ -33,6 +33,7 @@ from rustygpt.database.process_lock import ProcessLock
 from rustygpt.database.readiness import missing_scripts
 from rustygpt.database.scripts import read_scripts
 from rustygpt.http.client_address import ClientAddressMiddleware
+from rustygpt.http.cors import cors_middleware, trusted_origins
 from rustygpt.http.cursors import PageCursors
 from rustygpt.http.middleware import RequestContextMiddleware, SecurityHeadersMiddleware
 from rustygpt.http.problem import exception_handlers
@@ -91,6 +92,7 @@ def create_app(settings: Settings, dsn: str) -> Application:
     starlette = Starlette(
         routes=merge_methods(_routes(parts)),
         middleware=[
+            *cors_middleware(settings.server.cors),
             Middleware(SecurityHeadersMiddleware, hsts_max_age_seconds=settings.security.hsts.max_age_seconds),
             Middleware(ClientAddressMiddleware, trusted_proxies=settings.server.trusted_proxies),
             Middleware(RequestContextMiddleware, metrics=parts.metrics),
@@ -98,7 +100,7 @@ def create_app(settings: Settings, dsn: str) -> Application:
                 AuthenticationMiddleware,
                 database=parts.database,
                 settings=settings.session,
-                trusted_urls=[settings.server.public_url],
+                trusted_urls=[settings.server.public_url, *trusted_origins(settings.server.cors)],
             ),
             Middleware(RateLimitMiddleware, database=parts.database, table=parts.limits, metrics=parts.metrics),
         ],

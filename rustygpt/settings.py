@@ -5,7 +5,6 @@ No message of this module repeats a value: it may be a secret.
 """
 
 import re
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +12,7 @@ import platformdirs
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from rustygpt.settings_oauth import OAuthSettings
+from rustygpt.settings_server import SecuritySettings, ServerSettings
 from rustygpt.settings_streaming import BusSettings, SseSettings
 from rustygpt.settings_table import HttpUrl, Seconds, Table
 
@@ -22,47 +22,6 @@ PLACEHOLDERS = ("changeme", "change-me", "change_me", "placeholder", "insecure",
 
 class SettingsError(Exception):
     """The configuration cannot be used. The message names each key, its value's shape and what is allowed, one a line."""
-
-
-class ServerSettings(Table):
-    """`[server]`"""
-
-    host: str = "127.0.0.1"
-    port: int = Field(8080, ge=0, le=65_535)
-    workers: int = Field(1, ge=1, le=64)
-    public_url: HttpUrl = ""
-    trusted_proxies: tuple[str, ...] = ()
-    max_body_bytes: int = Field(1_048_576, ge=1_024, le=67_108_864)
-    keep_alive_seconds: int = Field(75, ge=1, le=3_600)
-
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _proxies_are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        try:
-            for network in value:
-                ip_network(network, strict=False)
-        except ValueError:
-            raise ValueError("must be IP addresses or networks such as 10.0.0.0/8") from None
-        return value
-
-
-class HstsSettings(Table):
-    """`[security.hsts]`"""
-
-    max_age_seconds: int = Field(0, ge=0, le=63_072_000)
-
-
-class CookieSettings(Table):
-    """`[security.cookie]`"""
-
-    secure: Literal["auto", "always", "never"] = "auto"
-
-
-class SecuritySettings(Table):
-    """`[security.*]`"""
-
-    hsts: HstsSettings = HstsSettings()
-    cookie: CookieSettings = CookieSettings()
 
 
 class SessionSettings(Table):

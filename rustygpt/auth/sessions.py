@@ -14,7 +14,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 
 from rustygpt.auth.csrf import CSRF_COOKIE, csrf_token
-from rustygpt.settings import CookieSettings
+from rustygpt.settings_server import CookieSettings
 
 SESSION_COOKIE: Final = "SESSION_ID"
 

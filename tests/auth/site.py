@@ -25,7 +25,8 @@ from rustygpt.http.problem import exception_handlers
 from rustygpt.http.response import json_response
 from rustygpt.ids import Position
 from rustygpt.observability.metrics import Metrics
-from rustygpt.settings import AuthSettings, CookieSettings, SessionSettings
+from rustygpt.settings import AuthSettings, SessionSettings
+from rustygpt.settings_server import CookieSettings
 from rustygpt.signals import SignalKind
 from tests.person import DEADLINE_SECONDS
 

@@ -4,7 +4,7 @@ from http.cookies import Morsel, SimpleCookie
 
 import pytest
 
-from rustygpt.settings import CookieSettings
+from rustygpt.settings_server import CookieSettings
 from tests.auth.conftest import MakeSite
 from tests.auth.site import ADMIN
 from tests.person import DEADLINE_SECONDS

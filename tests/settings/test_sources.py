@@ -123,7 +123,13 @@ def some_value(field: FieldInfo) -> str:
 def test_every_setting_has_a_prefixed_name(key: str, field: FieldInfo, shape) -> None:
     """RUSTYGPT__SECTION__KEY, in capitals or not, sets any setting; a secret's value reaches it whole."""
     name = shape("RUSTYGPT__" + key.replace(".", "__"))
-    special = {"secret_key": "k" * 32, "database.url": "postgres://h/d", "bus.url": "redis://h", "assistant.lease_seconds": "20"}
+    special = {
+        "secret_key": "k" * 32,
+        "database.url": "postgres://h/d",
+        "bus.url": "redis://h",
+        "assistant.lease_seconds": "20",
+        "server.cors.allow_origins": "https://app.example.org",
+    }
     text = special.get(key) or some_value(field)
     loaded = load_settings_with_origins(config_file=Path("/dev/null"), environ={**partners_of(key), name: text})
     value: object = loaded.settings

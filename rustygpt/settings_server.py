@@ -1,0 +1,72 @@
+"""How the server is reached: where it listens, whom it believes about addresses, which other origins may use it, what its cookies say."""
+
+import re
+from ipaddress import ip_network
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from rustygpt.settings_table import HttpUrl, Table
+
+
+class CorsSettings(Table):
+    """`[server.cors]`"""
+
+    allow_origins: tuple[str, ...] = ()
+    allow_credentials: bool = False
+    max_age_seconds: int = Field(600, ge=0, le=86_400)
+
+    @field_validator("allow_origins")
+    @classmethod
+    def _origins_are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if any(each != "*" and not re.fullmatch(r"https?://[^/\s?#@]+", each) for each in value):
+            raise ValueError('must be origins such as https://app.example.org, without a path, or "*"')
+        return value
+
+    @model_validator(mode="after")
+    def _credentials_need_names(self) -> "CorsSettings":
+        if self.allow_credentials and "*" in self.allow_origins:
+            raise ValueError('allow_credentials needs allow_origins to name each origin, without "*"')
+        return self
+
+
+class ServerSettings(Table):
+    """`[server]`"""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65_535)
+    workers: int = Field(1, ge=1, le=64)
+    public_url: HttpUrl = ""
+    trusted_proxies: tuple[str, ...] = ()
+    max_body_bytes: int = Field(1_048_576, ge=1_024, le=67_108_864)
+    keep_alive_seconds: int = Field(75, ge=1, le=3_600)
+    cors: CorsSettings = CorsSettings()
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _proxies_are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            for network in value:
+                ip_network(network, strict=False)
+        except ValueError:
+            raise ValueError("must be IP addresses or networks such as 10.0.0.0/8") from None
+        return value
+
+
+class HstsSettings(Table):
+    """`[security.hsts]`"""
+
+    max_age_seconds: int = Field(0, ge=0, le=63_072_000)
+
+
+class CookieSettings(Table):
+    """`[security.cookie]`"""
+
+    secure: Literal["auto", "always", "never"] = "auto"
+
+
+class SecuritySettings(Table):
+    """`[security.*]`"""
+
+    hsts: HstsSettings = HstsSettings()
+    cookie: CookieSettings = CookieSettings()
