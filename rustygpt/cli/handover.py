@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final
@@ -35,6 +36,8 @@ class Outlet:
         """It takes them, but sends readers away: for when there is no other."""
         self.error: dict[str, Any] | None = None
         """Why it ended, if it said so."""
+        self.last_handed_at = 0
+        """A reading of the monotonic clock, in ns: of two with the same load the one that waited longer is next."""
         self._handed = 0
         self._taken = 0
         self._open = 0
@@ -60,6 +63,7 @@ class Outlet:
             self.is_ending = True
             return False
         self._handed += 1
+        self.last_handed_at = time.monotonic_ns()
         return True
 
     def read(self) -> bool:

@@ -151,7 +151,7 @@ class Workers:
                 self._next_accept_at = time.monotonic() + 1
                 return
             with connection:
-                while outlets and not (best := min(outlets, key=lambda outlet: outlet.load)).hand(connection):
+                while outlets and not (best := min(outlets, key=_turn)).hand(connection):
                     outlets.remove(best)
 
     def _start(self, seat: Seat) -> None:
@@ -277,3 +277,7 @@ class Workers:
             if seat.pid:
                 os.waitpid(seat.pid, 0)
                 seat.pid = 0
+
+
+def _turn(outlet: Outlet) -> tuple[int, int]:
+    return outlet.load, outlet.last_handed_at
