@@ -44,6 +44,7 @@ class Runner:
         self._wake = asyncio.Event()
         self._beat = asyncio.Event()
         self._reap_seconds = min(MAX_REAP_SECONDS, bench.settings.lease_seconds / 3)
+        self._reap_from = 0.0
         self._is_draining = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -80,10 +81,13 @@ class Runner:
                     if self.is_working:
                         log.warning("runner_paused", code=error.code)
                     self.is_working = False
+                    # While the database was away nobody could renew a lease: its owner gets one more to do so.
+                    self._reap_from = time.monotonic() + self._bench.settings.lease_seconds
                     await _set_within(self._wake, POLL_SECONDS)
 
     async def _reap_and_claim(self, group: asyncio.TaskGroup) -> None:
-        await self.reap()
+        if self._is_alone or time.monotonic() >= self._reap_from:
+            await self.reap()
         next_reap_at = time.monotonic() + self._reap_seconds
         while True:
             while not self._is_draining and len(self._running) < self._bench.settings.max_concurrency:
