@@ -33,13 +33,14 @@ BEYOND_SECONDS = 900.0
 def main(arguments: list[str] | None = None) -> int:
     """Soak as the arguments say; return the exit code."""
     given = _parser().parse_args(arguments)
-    kinds = _kinds(given.bus)
+    kinds = _kinds(given.bus, given.workers)
     if unknown := set(given.faults or []) - set(kinds):
         _parser().error(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(kinds)}")
     options = Options(
         minutes=given.minutes,
         clients=given.clients,
         servers=given.servers,
+        workers=given.workers,
         seed=given.seed,
         bus=given.bus,
         tokens_per_second=given.tokens_per_second,
@@ -89,15 +90,15 @@ async def _within_time(options: Options, run: Run, folder: Path, postgres: Postg
         "RUSTYGPT__ASSISTANT__DEMO__TOKENS_PER_SECOND": str(options.tokens_per_second),
         **({"REDIS_URL": valkey.url} if valkey else {}),
     }
-    fleet = Fleet.of(run, folder, options.servers, environment)
+    fleet = Fleet.of(run, folder, options.servers, options.workers, environment)
     async with asyncio.timeout(options.minutes * 60 + BEYOND_SECONDS), httpx2.AsyncClient() as client:
         return await Soak(options, run, folder, postgres, fleet, client, valkey).soak()
 
 
-def _kinds(bus: str) -> list[str]:
-    """Names of all faults there are with a bus."""
+def _kinds(bus: str, workers: int) -> list[str]:
+    """Names of all faults there are with a bus, and with so many workers."""
     run, folder = Run(0, random.Random(0)), Path()
-    return list(Faults(run, Fleet(run), Postgres(folder), Valkey(folder) if bus == "redis" else None).kinds)
+    return list(Faults(run, Fleet(run, [], workers), Postgres(folder), Valkey(folder) if bus == "redis" else None).kinds)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -107,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=_within(float, 0.05, MAX_MINUTES), default=10.0, help="of faults; 10")
     parser.add_argument("--clients", type=_within(int, 4, MAX_CLIENTS), default=200, help="readers; writers follow from it; 200")
     parser.add_argument("--servers", type=_within(int, 2, MAX_SERVERS), default=3, help="processes on one database; 3")
+    parser.add_argument("--workers", type=_within(int, 1, 8), default=1, help="of each server; 1")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000), help="of all dice; at random")
     parser.add_argument("--bus", choices=["postgres", "redis"], default="postgres", help="postgres")
     parser.add_argument("--tokens-per-second", type=_within(float, 1, 1_000), default=10.0, metavar="N", help="of each reply; 10")

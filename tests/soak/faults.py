@@ -15,6 +15,9 @@ from tests.soak.run import Run
 from tests.soak.valkey import Valkey
 
 DOWN_SECONDS = (0.0, 4.0)
+LONG_DOWN_SECONDS = (7.0, 12.0)
+"""Longer than a lease."""
+LONG_DOWN_SHARE = 0.2
 FROZEN_SECONDS = (1.0, 12.0)
 """Up to twice the lease: a frozen owner of a reply may wake up to find it closed by another."""
 
@@ -45,8 +48,11 @@ class Faults:
             "connections_cut": self._cut_all,
             "server_and_postgres_kill": self._kill_both,
         }
+        if self.fleet.workers > 1:
+            kinds["worker_kill"] = self._kill_worker
         if self.valkey is not None:
             kinds["valkey_kill"] = self._kill_valkey
+            del kinds["listeners_cut"]  # nobody listens there
         return kinds
 
     def _down_seconds(self) -> float:
@@ -74,8 +80,14 @@ class Faults:
         await self.fleet.freeze(self.run.dice.choice(self.fleet.servers), self.run.dice.uniform(*FROZEN_SECONDS))
         return time.monotonic()
 
+    async def _kill_worker(self) -> float:
+        since = time.monotonic()
+        await self.fleet.kill_worker(self._victim())
+        return since
+
     async def _end_postgres(self, number: int) -> float:
-        seconds = self._down_seconds()
+        is_long = self.run.dice.random() < LONG_DOWN_SHARE
+        seconds = self.run.dice.uniform(*LONG_DOWN_SECONDS) if is_long else self._down_seconds()
         self.run.database_left()
         await self.postgres.end(number)
         await self.run.pause(seconds)

@@ -4,9 +4,7 @@ A server that cannot start (its database is away) is started again, as a supervi
 """
 
 import asyncio
-import os
 import re
-import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,13 +70,19 @@ class Server:
     def url(self) -> str:
         return self.process.url
 
+    def processes(self) -> list[psutil.Process]:
+        """Return those that serve: the workers where there are any, else the one."""
+        main = psutil.Process(self.process.pid)
+        return main.children() or [main]
+
     def weigh(self) -> None:
-        """Look at the process now, unless it is gone."""
+        """Look at the processes now, unless one is just gone. Workers share pages, so their unique memory is what counts."""
         if not self.is_up:
             return
         try:
-            process = psutil.Process(self.process.pid)
-            self.ended = Weight(process.memory_info().rss, process.num_fds())
+            found = self.processes()
+            sizes = [each.memory_full_info().uss if len(found) > 1 else each.memory_info().rss for each in found]
+            self.ended = Weight(sum(sizes), sum(each.num_fds() for each in found))
         except psutil.Error:
             return
         self.peak_bytes = max(self.peak_bytes, self.ended.rss_bytes)
@@ -91,16 +95,22 @@ class Fleet:
 
     run: Run
     servers: list[Server] = field(default_factory=list)
+    workers: int = 1
 
     @classmethod
-    def of(cls, run: Run, folder: Path, count: int, environment: dict[str, str]) -> "Fleet":
-        """Make *count* servers, none started."""
+    def of(cls, run: Run, folder: Path, count: int, workers: int, environment: dict[str, str]) -> "Fleet":
+        """Make *count* servers of so many workers each, none started."""
         servers = []
         for number in range(count):
             data_dir = folder / f"server{number}"
             data_dir.mkdir(parents=True)
-            servers.append(Server(f"server {number}", ServerProcess(data_dir, environment={**SETTINGS, **environment})))
-        return cls(run, servers)
+            servers.append(
+                Server(
+                    f"server {number}",
+                    ServerProcess(data_dir, environment={**SETTINGS, **environment, "RUSTYGPT__SERVER__WORKERS": str(workers)}),
+                )
+            )
+        return cls(run, servers, workers)
 
     async def start_all(self) -> None:
         """Start every server, side by side."""
@@ -143,18 +153,29 @@ class Fleet:
         server.is_up = False
 
     async def freeze(self, server: Server, seconds: float) -> None:
-        """SIGSTOP for a while."""
-        os.kill(server.process.pid, signal.SIGSTOP)
+        """SIGSTOP of a process that serves, for a while."""
+        process = self.run.dice.choice(server.processes())
+        process.suspend()
         try:
             await self.run.pause(seconds)
         finally:
-            os.kill(server.process.pid, signal.SIGCONT)
+            process.resume()
+
+    async def kill_worker(self, server: Server) -> None:
+        """kill -9 of one worker, and wait until it is gone; its parent starts another."""
+        worker = self.run.dice.choice(server.processes())
+        worker.kill()
+        while worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE and await self.run.pause(0.02):
+            pass
+        while len(server.processes()) < self.workers and await self.run.pause(0.05):
+            pass
 
     async def kill_all(self) -> None:
         """End whatever still runs, at once."""
         for server in self.servers:
             if server.process._process is not None and server.process._process.returncode is None:
-                os.kill(server.process.pid, signal.SIGCONT)
+                for process in [psutil.Process(server.process.pid), *server.processes()]:
+                    process.resume()
                 await server.process.kill()
 
     async def all_ready(self, client: httpx2.AsyncClient) -> bool:

@@ -5,6 +5,7 @@ It records and judges only what it alone can see: that a stream is what it asked
 
 import asyncio
 import time
+from collections import deque
 from typing import Literal
 
 from tests.soak.fleet import HEARTBEAT_SECONDS, Fleet
@@ -20,6 +21,8 @@ SETTLED_SECONDS = 3.0
 """A connection so old is no longer replaying, so what it gets tells how late it is."""
 
 SETTLING_SECONDS = 2.0
+JOURNAL = 12
+"""Of its last connections a reader remembers so much, to be told when something is wrong."""
 
 Temper = Literal["steady", "slow", "roaming"]
 SLOW_BYTES_PER_SECOND = (500.0, 6_000.0)
@@ -56,6 +59,7 @@ class Reader:
         self._asked_cursor: str | None = None
         self._is_removed = False
         self._connection: StreamConnection | None = None
+        self.journal: deque[str] = deque(maxlen=JOURNAL)
 
     @property
     def is_measured(self) -> bool:
@@ -80,6 +84,9 @@ class Reader:
         if self._connection is not None:
             self._connection.bytes_per_second = None
 
+    def _write_down(self, what: str) -> None:
+        self.journal.append(f"{self._run.seconds:.1f} s {what} at {self.record.last}")
+
     async def _read_once(self) -> float:
         """Connect and read until that ends; return how long to wait before the next time."""
         server = self._fleet.servers[self._place % len(self._fleet.servers)]
@@ -103,6 +110,7 @@ class Reader:
             connection.close()
 
     async def _keep(self, connection: StreamConnection, status: int, asked_at: float) -> float:
+        self._write_down(f"{status} from server {self._place % len(self._fleet.servers)} after {self._asked_cursor}")
         self._run.judge_answer(status, f"stream {self._path}", asked_at, connection.refusal.decode(errors="replace"))
         if status != 200:
             if status not in (404, 503) or (status == 404 and not self._may_be_out()):
@@ -122,17 +130,20 @@ class Reader:
                 return self._elsewhere("silence")
         how = connection.ended.result()
         self._run.tally[f"stream {how}"] += 1
+        self._write_down(how)
         self._place += how == "cut"
         return self._retry_seconds
 
     def _leave(self) -> float:
         self._run.tally["stream left"] += 1
+        self._write_down("left")
         self._place += 1
         is_long = self._dice.random() < LONG_AWAY_SHARE
         return self._dice.uniform(*(LONG_AWAY_SECONDS if is_long else AWAY_SECONDS))
 
     def _elsewhere(self, reason: str) -> float:
         self._run.tally[f"stream {reason}"] += 1
+        self._write_down(reason)
         self._place += 1
         return self._dice.uniform(0.1, 0.5) * self._retry_seconds
 
@@ -176,7 +187,7 @@ class Reader:
             self._snapshots.want(self.account, self.conversation, frame.payload)
             return
         if self._is_removed:
-            self._run.blame("not allowed", self.name, position or 0, f"{frame.type} after the removal")
+            self._run.blame("not allowed", self.name, position or 0, f"{frame.type} after the removal; {'; '.join(self.journal)}")
         elif self.conversation is not None and frame.type == "membership.changed":
             self._is_removed = (frame.payload["user_id"], frame.payload["action"]) == (self.account.id, "removed")
         is_settled = time.monotonic() - self._connected_at > SETTLED_SECONDS

@@ -56,6 +56,7 @@ class Options:
     minutes: float
     clients: int
     servers: int
+    workers: int
     seed: int
     bus: str
     tokens_per_second: float
@@ -64,7 +65,13 @@ class Options:
     is_once: bool
 
     def shown(self) -> dict[str, Any]:
-        return {"clients": self.clients, "servers": self.servers, "bus": self.bus, "tokens_per_second": self.tokens_per_second}
+        return {
+            "clients": self.clients,
+            "servers": self.servers,
+            "workers": self.workers,
+            "bus": self.bus,
+            "tokens_per_second": self.tokens_per_second,
+        }
 
 
 @dataclass(slots=True)

@@ -100,7 +100,7 @@ def _compare(run: Run, trace: _Trace, coverage: Coverage, expected: list[int]) -
         row = coverage.history.rows[position - 1]
         what = f"{row.type} of {row.conversation_id}, message {row.message_id}, piece {row.idx}"
         if position > trace.high:
-            run.blame("lost", reader.name, position, f"{what}; the record ends at {trace.high}")
+            run.blame("lost", reader.name, position, f"{what}; the record ends at {trace.high}; {'; '.join(reader.journal)}")
         else:
             after = max((place for at, place in trace.places.items() if at < position), default=0)
             run.blame("unannounced hole", reader.name, position, f"{what}; {_context(trace, coverage, after)}")
