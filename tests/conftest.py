@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import hypothesis
 import pytest
 
 from rustygpt.database.embedded import EmbeddedPostgres
@@ -20,6 +21,10 @@ from tests.site import Site, serving, settings_for
 SERVER_VARIABLE = "RUSTYGPT_TEST_DATABASE_URL"
 TEMPLATE = f"rustygpt_template_{os.getpid()}"
 _numbers = itertools.count(1)
+
+# Examples that take long, or are long in the making, are no fault of the code where other processes want the processor too.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 
 def with_database(dsn: str, name: str) -> str:

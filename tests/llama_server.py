@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 API_KEY = "sk-test-llama-server-0123456789"
-READY_SECONDS = 60.0
-STOP_SECONDS = 10.0
+READY_SECONDS = 120.0
+STOP_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class LlamaServer:
 def running_llama_server(
     model_file: Path, *, port: int = 0, slots: int = 4, context_tokens: int = 8_192, api_key: str = API_KEY
 ) -> Iterator[LlamaServer]:
-    """Serve *model_file*; every slot has *context_tokens*. Raises RuntimeError if it is not ready in a minute."""
+    """Serve *model_file*; every slot has *context_tokens*. Raises RuntimeError if it is not ready in two minutes."""
     order = {
         "model_file": str(model_file),
         "port": port,

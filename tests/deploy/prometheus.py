@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import pytest
 import yaml
 
 from tests.deploy.boards import PROMETHEUS
+from tests.server_process import free_port
 
 START_SECONDS = 120.0
 """For machines under load; seconds when all is well."""
@@ -56,7 +56,7 @@ class Prometheus:
     """The HTTP API of a running Prometheus."""
 
     def __init__(self, url: str) -> None:
-        self._client = httpx2.Client(base_url=url, timeout=10)
+        self._client = httpx2.Client(base_url=url, timeout=60)
 
     def get(self, path: str, **parameters: str) -> dict[str, Any]:
         """Return the answer's JSON, errors of PromQL included."""
@@ -87,8 +87,7 @@ class Prometheus:
 def running(folder: Path, target: str, token: str) -> Iterator[Prometheus]:
     """Run Prometheus against *target* (host:port) until the block ends."""
     program = require_program("prometheus")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     configuration = write_configuration(folder, target, token)
     with (folder / "prometheus.log").open("wb") as log:
         process = subprocess.Popen(
@@ -110,7 +109,7 @@ def running(folder: Path, target: str, token: str) -> Iterator[Prometheus]:
         prometheus.close()
         process.terminate()
         try:
-            process.wait(timeout=20)
+            process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(timeout=20)
+            process.wait(timeout=60)

@@ -121,7 +121,7 @@ def test_command_is_one_that_the_program_has() -> None:
     entrypoint, command = ast.literal_eval(last("ENTRYPOINT")), ast.literal_eval(last("CMD"))
     assert entrypoint == ["rustygpt"]
     assert entrypoint[0] in project()["project"]["scripts"]
-    shown = subprocess.run([sys.executable, "-m", "rustygpt", *command, "--help"], capture_output=True, text=True, timeout=60)
+    shown = subprocess.run([sys.executable, "-m", "rustygpt", *command, "--help"], capture_output=True, text=True, timeout=180)
     assert shown.returncode == 0, shown.stderr
     assert "--port" in shown.stdout
 
@@ -133,7 +133,7 @@ def test_health_check_runs_and_tells_the_truth(loaded_server: str) -> None:
     assert arguments[0] == "python"
 
     def code_with(port: str) -> int:
-        return subprocess.run([sys.executable, *arguments[1:]], env={"PORT": port}, capture_output=True, timeout=60).returncode
+        return subprocess.run([sys.executable, *arguments[1:]], env={"PORT": port}, capture_output=True, timeout=180).returncode
 
     assert code_with("1") == 1
     # As Docker does: the check itself allows the server two seconds, which a busy machine may once exceed.

@@ -12,12 +12,12 @@ PATHS = {"user": "/api/stream", "conversation": "/api/stream/conversations/{}"}
 async def read_with_cuts(person: Person, other: Person, conversation: str, seed: int) -> None:
     """Let two people talk while *person* reads both kinds of stream in parts, and check that the parts make the log (I3)."""
     rng = random.Random(seed)
-    done = asyncio.Event()
+    end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     async with asyncio.TaskGroup() as group:
-        readers = {kind: group.create_task(_read(person, path.format(conversation), rng, done)) for kind, path in PATHS.items()}
+        readers = {kind: group.create_task(_read(person, path.format(conversation), rng, end)) for kind, path in PATHS.items()}
         await _talk((person, other), conversation, rng)
-        done.set()
-    snapshot = (await person.get(f"/api/conversations/{conversation}/messages", params={"limit": 200})).json()
+        snapshot = (await person.get(f"/api/conversations/{conversation}/messages", params={"limit": 200})).json()
+        end.set_result(snapshot["stream_cursor"])
     for kind, reading in readers.items():
         events = reading.result()
         positions = [event.position for event in events]
@@ -41,20 +41,20 @@ async def _talk(people: tuple[Person, Person], conversation: str, rng: random.Ra
             await reader.until(lambda r, seen=seen: len(r.events) > seen or r.comments[2:])
 
 
-async def _read(person: Person, path: str, rng: random.Random, done: asyncio.Event) -> list[Event]:
-    """Read a stream with random cuts, resuming by header or query, until *done* and then to the end."""
+async def _read(person: Person, path: str, rng: random.Random, end: "asyncio.Future[str]") -> list[Event]:
+    """Read a stream with random cuts, resuming by header or query, until the *end*, a cursor, is known and read."""
     got: list[Event] = []
     last = ""
     while True:
-        is_last = done.is_set()
+        is_last = end.done()
         how = {"headers": {"Last-Event-ID": last}} if rng.random() < 0.5 else {"params": {"last_event_id": last}}
         async with person.stream(path, **(how if last else {})) as reader:
             await reader.until_type("stream.ready")
             goal = rng.randint(0, 30)
             if is_last:
-                await reader.until(lambda r: r.events[-1].type in ("thread.activity", "stream.ready") and r.comments[1:])
+                await reader.until(lambda r, before=last: (r.last_id or before) == end.result())
             else:
-                await reader.until(lambda r, goal=goal: len(r.logged) >= goal or done.is_set() or len(r.comments) > 2)
+                await reader.until(lambda r, goal=goal: len(r.logged) >= goal or end.done() or len(r.comments) > 2)
         got += reader.logged
         last = reader.last_id or last
         if is_last:

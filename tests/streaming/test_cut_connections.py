@@ -4,7 +4,7 @@ import asyncio
 
 import asyncpg
 
-from tests.person import Person
+from tests.person import DEADLINE_SECONDS, Person
 from tests.streaming.gated_database import GatedDatabase
 
 
@@ -22,7 +22,7 @@ async def test_backends_killed_again_and_again(carol: Person, owner: "asyncpg.Co
         await reader.until(lambda r: sum(e.type == "message.done" for e in r.events) == 4)
         wanted = " ".join(str(n) for n in range(1, 30_001))
         assert [reader.text_of(reply) == wanted for reply in replies] == [True] * 4
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         while (await carol.get("/readyz")).status_code != 200:  # noqa: ASYNC110
             await asyncio.sleep(0)
 

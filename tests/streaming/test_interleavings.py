@@ -35,8 +35,7 @@ async def test_publish_during_each_step_of_connect(carol: Person, gate: GatedDat
     async with asyncio.TaskGroup() as group:
 
         async def publish() -> None:
-            async with asyncio.timeout(20):
-                await barrier.is_reached.wait()
+            await barrier.reached()
             hooks.clear()
             for number in range(8):
                 await carol.say(conversation, f"late {number}")
@@ -58,8 +57,7 @@ async def test_nothing_is_sent_before_its_commit(carol: Person, gate: GatedDatab
         await reader.until_type("stream.ready")
         barrier = gate.before["append_deltas"] = Barrier()
         posted = await carol.say(conversation, "count to 50")
-        async with asyncio.timeout(20):
-            await barrier.is_reached.wait()
+        await barrier.reached()
         await reader.until(lambda r: len(r.comments) > 3)  # heartbeats go on meanwhile
         assert not [event for event in reader.events if event.type == "message.delta"]
         gate.before.clear()
@@ -92,15 +90,20 @@ async def test_database_away_for_a_while_loses_nothing(carol: Person, gate: Gate
     conversation = await carol.make_conversation()
     async with carol.stream("/api/stream") as reader:
         await reader.until_type("stream.ready")
+
+        async def go_away() -> None:
+            gate.is_away = True
+
+        gate.after["append_deltas"] = go_away  # after the first commit, and before anybody could ask for another
         posted = await carol.say(conversation, "count to 20000")
         await reader.until_type("message.delta")
-        gate.is_away = True
+        gate.after.clear()
         seen = len(reader.comments)
         await reader.until(lambda r: len(r.comments) > seen + 3)
         assert (await carol.get("/readyz")).status_code == 503
         assert not [event for event in reader.events if event.type == "message.done"]
         gate.is_away = False
-        await reader.until_type("message.done", seconds=30)
+        await reader.until_type("message.done")
         reply = posted["generation"]["message_id"]
         assert reader.text_of(reply) == " ".join(str(n) for n in range(1, 20_001))
 

@@ -17,8 +17,9 @@ async def test_commit_while_the_end_is_asked_for_ends_no_stream(gates: list[Gate
     async with (
         scripted_openai() as upstream,
         serving(scripted_settings(data_dir, upstream, sse={"heal_seconds": 0.2}), dsn) as site,
+        Person(site.url) as person,
     ):
-        person = await Person(site.url).set_up("Eve")
+        await person.set_up("Eve")
         conversation = await person.make_conversation()
         async with person.stream(f"/api/stream/conversations/{conversation}") as reader:
             reply = await ask(person, conversation, "Hello?")
@@ -26,7 +27,7 @@ async def test_commit_while_the_end_is_asked_for_ends_no_stream(gates: list[Gate
             await call.say("Once")
             await reader.until(lambda r: r.text_of(reply) == "Once")
             answered = gates[0].after["stream_head"] = Barrier()
-            await answered.is_reached.wait()
+            await answered.reached()
             await call.say(" upon")
             await reader.until(lambda r: r.text_of(reply) == "Once upon")
             gates[0].after.clear()
@@ -35,7 +36,6 @@ async def test_commit_while_the_end_is_asked_for_ends_no_stream(gates: list[Gate
             await reader.until_type("message.done")
             assert reader.text_of(reply) == "Once upon a time"
             assert not reader.is_closed
-        await person.close()
 
 
 async def test_process_that_slept_through_the_pruning(
@@ -50,7 +50,7 @@ async def test_process_that_slept_through_the_pruning(
         asleep = gate.before["read_events"] = Barrier()
         for number in range(3):
             await carol.say(conversation, f"unread {number}")
-        await asleep.is_reached.wait()
+        await asleep.reached()
         first = reader.logged[-1].position + 4
         await owner.execute("delete from rustygpt.event_log where position < $1", first)
         await owner.execute("update rustygpt.event_head set first_position = $1", first)

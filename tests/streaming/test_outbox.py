@@ -1,6 +1,8 @@
 """The outbox: bounded, exact when repeated, and never holding what PostgreSQL cannot store."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 import pytest
@@ -12,6 +14,7 @@ from rustygpt.observability.metrics import Metrics
 from rustygpt.settings_streaming import SseSettings
 from rustygpt.streaming.log import EventLog
 from rustygpt.streaming.outbox import CHUNK_CHARACTERS, Outbox
+from tests.person import DEADLINE_SECONDS
 
 
 def _outbox(max_bytes: int = 1_000_000) -> Outbox:
@@ -83,10 +86,9 @@ async def test_full_outbox_makes_the_model_wait() -> None:
     assert outbox.closed_reason == "expired"
 
 
-async def test_refused_chunk_fails_alone(database: Database) -> None:
-    """A chunk of a generation that does not exist is refused; nothing is published, and its outbox is closed."""
-    published: list[object] = []
-    log = EventLog(database, SseSettings(), Metrics(), lease_seconds=15, publish=published.extend)
+@asynccontextmanager
+async def _opened(log: EventLog) -> AsyncIterator[Outbox]:
+    """An outbox of a generation that does not exist, and its log at work."""
     outbox = log.open(
         conversation_id=UUID(int=1),
         root_id=UUID(int=2),
@@ -96,11 +98,21 @@ async def test_refused_chunk_fails_alone(database: Database) -> None:
         next_idx=0,
         on_cancelled=lambda: None,
     )
-    committing = asyncio.ensure_future(log.run())
-    async with asyncio.timeout(20):
+    async with asyncio.TaskGroup() as group, asyncio.timeout(DEADLINE_SECONDS):
+        committing = group.create_task(log.run())
+        try:
+            yield outbox
+        finally:
+            committing.cancel()
+
+
+async def test_refused_chunk_fails_alone(database: Database) -> None:
+    """A chunk of a generation that does not exist is refused; nothing is published, and its outbox is closed."""
+    published: list[object] = []
+    log = EventLog(database, SseSettings(), Metrics(), lease_seconds=15, publish=published.extend)
+    async with _opened(log) as outbox:
         await outbox.put("lost")
         assert not await outbox.flush()
-    committing.cancel()
     assert outbox.closed_reason == "refused"
     assert published == []
 
@@ -109,19 +121,8 @@ async def test_database_away_past_the_deadline_closes_the_outbox(database: Datab
     """When nothing can be committed for sse.persist_deadline_seconds, the outbox says so, and what it held is dropped."""
     await database.close()
     log = EventLog(database, SseSettings(persist_deadline_seconds=0.2), Metrics(), lease_seconds=15, publish=lambda events: None)
-    outbox = log.open(
-        conversation_id=UUID(int=1),
-        root_id=UUID(int=2),
-        parent_id=None,
-        message_id=UUID(int=3),
-        fence=1,
-        next_idx=0,
-        on_cancelled=lambda: None,
-    )
-    committing = asyncio.ensure_future(log.run())
-    async with asyncio.timeout(20):
+    async with _opened(log) as outbox:
         await outbox.put("lost")
         assert not await outbox.flush()
-    committing.cancel()
     assert outbox.closed_reason == "expired"
     assert not outbox.has_work

@@ -1,6 +1,7 @@
 """Pruning: what is old goes in batches, what is still needed stays, and who asks for what went is told."""
 
 import asyncio
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from rustygpt.database.pool import Database
 from rustygpt.streaming.procedures import prune_events, stream_head
 from tests.person import Person
+from tests.site import serving, settings_for
 from tests.streaming.gated_database import Barrier, GatedDatabase
 from tests.streaming.random_cuts import PATHS
 
@@ -50,14 +52,17 @@ async def test_old_events_go_and_cursors_before_them_get_a_gap(
 
 
 async def test_text_of_a_reply_under_way_stays(
-    ada: Person, database: Database, owner: "asyncpg.Connection[asyncpg.Record]"
+    dsn: str, data_dir: Path, database: Database, owner: "asyncpg.Connection[asyncpg.Record]"
 ) -> None:
     """However old, the deltas of a reply that is not finished are kept: they are its only copy."""
-    conversation = await ada.make_conversation(assistant_mode="always")
-    async with ada.stream("/api/stream") as reader:
-        await reader.until_type("stream.ready")
-        reply = (await ada.say(conversation, "count to 10"))["generation"]["message_id"]
-        await reader.until_type("message.done")
+    async with serving(settings_for(data_dir), dsn) as site, Person(site.url) as ada:
+        await ada.set_up("Ada")
+        conversation = await ada.make_conversation(assistant_mode="always")
+        async with ada.stream("/api/stream") as reader:
+            await reader.until_type("stream.ready")
+            reply = (await ada.say(conversation, "count to 10"))["generation"]["message_id"]
+            await reader.until_type("message.done")
+    # No server runs any more, which would close the reply that is made to look unfinished.
     first = next(event.position for event in reader.logged if event.type == "message.delta")
     await _age(owner, 1_000_000)
     await owner.execute("update rustygpt.event_head set last_at = last_at - interval '2 days'")

@@ -1,5 +1,6 @@
 """Where a stream starts, what it says when it cannot start there, and how it ends."""
 
+import asyncio
 from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.person import Person
+from tests.person import DEADLINE_SECONDS, Person
 from tests.site import serving, settings_for
 from tests.streaming.gated_database import GatedDatabase
 
@@ -76,8 +77,9 @@ async def test_pruned_history_is_a_gap(carol: Person, owner: "asyncpg.Connection
 
 async def test_too_long_a_backlog_is_a_gap(dsn: str, data_dir: Path) -> None:
     """Who is further behind than max_events_per_user is told to fetch a snapshot; one event less is replayed."""
-    async with serving(settings_for(data_dir, sse={"persistence": {"max_events_per_user": 7}}), dsn) as site:
-        person = await Person(site.url).set_up("Eve")
+    settings = settings_for(data_dir, sse={"persistence": {"max_events_per_user": 7}})
+    async with serving(settings, dsn) as site, Person(site.url) as person:
+        await person.set_up("Eve")
         conversation, ids = await _history(person)
         for path in (f"/api/stream/conversations/{conversation}", "/api/stream"):
             async with person.stream(path, headers={"Last-Event-ID": ids[2]}) as reader:
@@ -86,7 +88,6 @@ async def test_too_long_a_backlog_is_a_gap(dsn: str, data_dir: Path) -> None:
             async with person.stream(path, headers={"Last-Event-ID": ids[1]}) as reader:
                 gap = await reader.until_type("stream.gap")
                 assert (gap.payload["reason"], gap.id) == ("backfill_limit", ids[-1])
-        await person.close()
 
 
 async def test_since_starts_at_a_time(carol: Person) -> None:
@@ -168,23 +169,20 @@ async def test_drain_ends_streams_and_sends_newcomers_away(carol: Person, gated_
 async def test_lifetime_is_a_clean_end(dsn: str, data_dir: Path) -> None:
     """After its maximum lifetime a stream ends by itself, whole, and the resume goes on."""
     sse = {"max_lifetime_seconds": 0.5, "heartbeat_seconds": 0.1}
-    async with serving(settings_for(data_dir, sse=sse), dsn) as site:
-        person = await Person(site.url).set_up("Eve")
+    async with serving(settings_for(data_dir, sse=sse), dsn) as site, Person(site.url) as person:
+        await person.set_up("Eve")
         async with person.stream("/api/stream") as reader:
             await reader.until_type("stream.ready")
             await reader.until_closed()
             assert 1_000 <= reader.retries[0] <= 3_000
             assert bytes(reader.raw).endswith(b"\n\n")
-        await person.close()
 
 
 async def _until_accepted(person: Person) -> None:
     """The server hears of a closed connection a moment later: try until it has."""
-    for _ in range(200):
-        answer = await person.request("HEAD", "/api/stream")
-        if answer.status_code == 200:
-            return
-    raise TimeoutError("no stream became free")
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while (await person.request("HEAD", "/api/stream")).status_code != 200:  # noqa: ASYNC110 - it can only be asked
+            await asyncio.sleep(0)
 
 
 def _milliseconds(at: str) -> int:
