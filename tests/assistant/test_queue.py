@@ -9,10 +9,13 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from rustygpt.assistant.procedures import claim_generation, read_queue
+from rustygpt.database.pool import Database
 from tests.assistant.exchange import ask, stop, until, until_done, until_status
 from tests.person import Person, StreamReader
 from tests.scripted_openai import ScriptedOpenAI
-from tests.streaming.bus.pair import Pair, serving_pair
+from tests.site import serving
+from tests.streaming.bus.pair import Pair, serving_pair, settings_of, until_ready
 
 ONE_AT_A_TIME = {"max_concurrency": 1}
 
@@ -154,3 +157,84 @@ async def test_bound_holds_on_two_processes(full_pair: Pair, upstream: ScriptedO
         return await queued(owner) == 0
 
     await until(is_empty)
+
+
+async def test_flood_delays_another_person_by_one_place(
+    dsn: str, tmp_path: Path, upstream: ScriptedOpenAI, owner: asyncpg.Connection
+) -> None:
+    """Two processes write one answer each; after twenty questions of Ada's, Bob's one is told place 1 and is asked next."""
+    bus, bounds = {"kind": "postgres"}, {"max_concurrency": 1}
+    async with AsyncExitStack() as stack:
+        sites = [
+            await stack.enter_async_context(serving(settings_of(tmp_path / name, bus, upstream, assistant=bounds), dsn))
+            for name in "ab"
+        ]
+        for site in sites:
+            await until_ready(site.url)
+        ada, bob = await Person(sites[0].url).set_up("Ada"), await Person(sites[1].url).register("Bob")
+        hers, his = await ada.make_conversation(), await bob.make_conversation()
+        for number in range(20):
+            await ask(ada, hers, f"Ada {number}")
+        running = [await upstream.next_call("Ada 0"), await upstream.next_call("Ada 1")]
+        async with bob.stream("/api/stream") as stream:
+            mine = await ask(bob, his, "Bob")
+            await stream.until(lambda r: places(r, mine) == [1])
+        await running[0].answer("Yes.")
+        call = await upstream.next_call()
+        assert call.turns[-1][1] == "Bob"
+        upstream.script = lambda call: call.answer("Yes.")
+        for each in (running[1], call):
+            await each.answer("Yes.")
+        await until_status(bob, mine, "complete")
+
+        async def is_empty() -> bool:
+            return await queued(owner) == 0
+
+        await until(is_empty)
+        for person in (ada, bob):
+            await person.close()
+
+
+async def test_places_follow_the_order_of_the_claims(owner: asyncpg.Connection, database: Database) -> None:
+    """What is told as the order is, reply by reply, the order in which they are then claimed; without an ended reply no time is told."""
+    await seed(owner, [3, 1, 5, 2])
+    await claim_generation(database, owner="a", lease_seconds=15, deadline_seconds=600)
+    told = await read_queue(database, every_seconds=None)
+    assert (len(told.messages), set(told.estimates)) == (10, {None})
+    claims = [await claim_generation(database, owner="a", lease_seconds=15, deadline_seconds=600) for _ in range(10)]
+    assert [claim.message_id for claim in claims if claim] == told.messages
+
+
+async def test_queue_is_told_once_a_second(owner: asyncpg.Connection, database: Database) -> None:
+    """Of many that would tell the queue at the same time one may; the others hear how long to wait."""
+    await seed(owner, [2])
+    answers = await asyncio.gather(*(read_queue(database, every_seconds=60) for _ in range(5)))
+    assert sorted(len(answer.messages) for answer in answers) == [0, 0, 0, 0, 2]
+    assert all(0 < answer.wait_seconds <= 60 for answer in answers if not answer.messages)
+    assert len((await read_queue(database, every_seconds=None)).messages) == 2
+
+
+async def test_estimate_follows_what_the_last_replies_took(owner: asyncpg.Connection, database: Database) -> None:
+    """With replies of ten seconds and two running, a place costs five."""
+    await seed(owner, [7])
+    await owner.execute(
+        """update rustygpt.generations set state = 'done', started_at = now() - interval '10 s', finished_at = now()
+           where message_id in (select message_id from rustygpt.generations order by queued_at limit 2)"""
+    )
+    for _ in range(2):
+        await claim_generation(database, owner="a", lease_seconds=15, deadline_seconds=600)
+    assert (await read_queue(database, every_seconds=None)).estimates == [5, 10, 15]
+
+
+async def seed(owner: asyncpg.Connection, questions: list[int]) -> None:
+    """Let several people ask so many questions each, in turn, with no server running."""
+    places = []
+    for number, count in enumerate(questions):
+        person = await owner.fetchval("select (rustygpt.insert_user($1, 'P', 'x', 'user')).id", f"p{number}@example.org")
+        made = (
+            "select (conversation ->> 'id')::uuid from rustygpt_api.create_conversation($1, '', false, null, '', 'always', null)"
+        )
+        places += [(person, await owner.fetchval(made, person))] * count
+    for person, conversation in places[::2] + places[1::2]:
+        post = "select rustygpt_api.post_message($1, $2, null, 'Hello?', null, null, null)"
+        await owner.execute(post, person, conversation)

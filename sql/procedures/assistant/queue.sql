@@ -85,7 +85,8 @@ begin
   return query
     select 0::double precision, coalesce(array_agg(p.message_id order by p.place), '{}'),
            coalesce(array_agg(p.conversation_id order by p.place), '{}'),
-           coalesce(array_agg(ceil(least(v_seconds * p.place, 86400))::integer order by p.place), '{}')
+           coalesce(array_agg(
+             case when v_seconds is not null then ceil(least(v_seconds * p.place, 86400))::integer end order by p.place), '{}')
     from queue_places() p;
 end
 $$;

@@ -10,7 +10,8 @@ from asyncpg.pgproto import pgproto
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rustygpt.streaming.bus.message import MAX_SIGNALS, Message, decode, encode, node_prefix
+from rustygpt.signals import Transient
+from rustygpt.streaming.bus.message import MAX_SIGNALS, Message, add_transients, decode, encode, node_prefix
 from rustygpt.streaming.events import LoggedEvent
 from rustygpt.streaming.frames import encode_event
 
@@ -61,7 +62,7 @@ ANYTHING = st.recursive(
 
 
 @given(
-    st.fixed_dictionaries({}, optional=dict.fromkeys(("node", "epoch", "position", "signals", "deltas"), ANYTHING))
+    st.fixed_dictionaries({}, optional=dict.fromkeys(("node", "epoch", "position", "signals", "deltas", "transients"), ANYTHING))
     | st.fixed_dictionaries(
         {
             "node": st.just("n"),
@@ -69,6 +70,9 @@ ANYTHING = st.recursive(
             "position": st.just(1),
             "signals": st.just([]),
             "deltas": st.lists(st.lists(ANYTHING, min_size=9, max_size=9), max_size=2),
+            "transients": st.lists(
+                st.tuples(ANYTHING, ANYTHING, st.just("typing.update"), ANYTHING, ANYTHING) | ANYTHING, max_size=2
+            ),
         }
     )
     | ANYTHING
@@ -106,3 +110,35 @@ def test_too_many_deltas_are_left_to_the_log() -> None:
     """Deltas that do not fit are not sent at all; position and signals are."""
     message = decode(encode(Message("n", EPOCH, 9, [("cancel", "x")], [delta(8, "x" * 900), delta(9, "y" * 900)]), 1_000))
     assert message == Message("n", EPOCH, 9, [("cancel", "x")], [])
+
+
+def state(number: int, size: int = 10) -> Transient:
+    """Something that stands so now."""
+    return Transient(
+        uuid4(), None if number % 2 else uuid4(), "typing.update", f"{number}", {"n": number, "text": "\u2028" * size}
+    )
+
+
+@given(sizes=st.lists(st.integers(0, 3_000), max_size=40), signals=st.integers(0, MAX_SIGNALS))
+def test_state_is_sent_whole_or_waits(sizes: list[int], signals: int) -> None:
+    """Beside signals goes as much state as fits, in order and whole; the message stays short, and what it says otherwise is the same."""
+    others = [("session_revoked", str(uuid4())) for _ in range(signals)]
+    states = [state(number, size) for number, size in enumerate(sizes)]
+    bare = encode(Message("0123456789ab", EPOCH, 2**63 - 1, others), NOTIFY_BYTES)
+    body, count = add_transients(bare, states, NOTIFY_BYTES)
+    assert len(body) <= NOTIFY_BYTES
+    message = decode(body)
+    assert message == Message("0123456789ab", EPOCH, 2**63 - 1, others, [], tuple(states[:count]))
+    if count < len(states):
+        assert len(add_transients(bare, states[: count + 1], 10**9)[0]) > NOTIFY_BYTES
+
+
+def test_unknown_state_is_left_out() -> None:
+    """A newer version's state does not hide what this version understands; what is malformed hides all."""
+    known = [str(uuid4()), None, "typing.update", "k", {"a": 1}]
+    base = {"node": "n", "epoch": EPOCH, "position": 5, "signals": [], "deltas": []}
+    message = decode(orjson.dumps({**base, "transients": [["?", "?", "newer.kind", 1, 2, 3], known]}))
+    assert message is not None
+    assert [each.key for each in message.transients] == ["k"]
+    for spoilt in (["x", *known[1:]], [*known[:4], "text"], [*known[:3], 7, {}], known[:4]):
+        assert decode(orjson.dumps({**base, "transients": [spoilt]})) is None
