@@ -66,7 +66,8 @@ class StreamConnection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         self._is_stream = status == 200
-        self.status.set_result(status)
+        if not self.status.done():  # else whoever asked has just given up
+            self.status.set_result(status)
 
     def on_body(self, body: bytes) -> None:
         if not self._is_stream:
