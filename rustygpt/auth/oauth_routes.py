@@ -25,7 +25,7 @@ from rustygpt.auth.oauth import MAX_CODE_CHARACTERS, Completion, OAuth
 from rustygpt.auth.oauth_failure import oauth_failed
 from rustygpt.auth.sessions import SessionCookies
 from rustygpt.database.pool import Database
-from rustygpt.errors import BadRequest, DomainError, NotFound, Unavailable
+from rustygpt.errors import BadRequest, DomainError, NotFound, OAuthFailed, Unavailable
 from rustygpt.http.body import RequestModel, read_body
 from rustygpt.http.form import query_fields, read_form
 from rustygpt.http.response import json_response
@@ -91,7 +91,7 @@ class OAuthRoutes:
         redirect_to = local_path(fields.get("redirect_to"))
         try:
             session_id = self._linking_session(request)
-        except DomainError as error:
+        except OAuthFailed as error:
             if wants_json:
                 raise
             return self._failed(name, error, redirect_to)

@@ -55,8 +55,8 @@ class ProviderHttp:
         except httpx2.HTTPError as error:
             self._warn(type(error).__name__)
             raise oauth_failed("provider_unavailable") from None
-        # authlib reads numbers out of the token as they come, so a token may raise anything that int() does.
-        except (AuthlibBaseError, httpx2.InvalidURL, ValueError, TypeError, KeyError, OverflowError) as error:
+        # authlib reads an answer as it comes, so it raises whatever json.loads() and int() do, for deep nesting too.
+        except (AuthlibBaseError, httpx2.InvalidURL, ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
             self._warn(type(error).__name__)
             raise oauth_failed("provider_error") from None
 

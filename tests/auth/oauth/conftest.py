@@ -29,6 +29,13 @@ async def site(dsn: str, data_dir: Path, provider: TinyProvider) -> AsyncIterato
 
 
 @pytest.fixture
+async def site_without_providers(dsn: str, data_dir: Path) -> AsyncIterator[str]:
+    """The address of an application that has passwords only."""
+    async with serving(settings_for(data_dir, oauth={"manual_enabled": True}), dsn) as served:
+        yield served.url
+
+
+@pytest.fixture
 async def traveller(site: Site, provider: TinyProvider) -> AsyncIterator[NewTraveller]:
     """Make people, each with a browser of their own."""
     made: list[Traveller] = []
@@ -51,6 +58,5 @@ async def ada(traveller: NewTraveller) -> Traveller:
 async def rows(owner: Owner) -> dict[str, int]:
     """How many there are of what a sign-in makes."""
     return {
-        table: await owner.fetchval(f"select count(*) from rustygpt.{table}")  # noqa: S608 - our own names
-        for table in ("users", "identities", "sessions")
+        table: await owner.fetchval(f"select count(*) from rustygpt.{table}") for table in ("users", "identities", "sessions")
     }

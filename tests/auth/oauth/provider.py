@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import functools
 import hashlib
 import secrets
 import time
@@ -28,6 +29,7 @@ DEFAULT_EMAILS = [
     {"email": "other@example.org", "primary": False, "verified": True},
     {"email": "octo@example.org", "primary": True, "verified": True},
 ]
+CLIENT_KEY = ECKey.generate_key("P-256", private=True)
 START_SECONDS = 30
 
 Answer = Callable[[Request], Awaitable[Response]]
@@ -45,7 +47,7 @@ class TinyProvider:
     claims: dict[str, Any] = field(default_factory=dict)
     answers: dict[str, Answer] = field(default_factory=dict)
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
-    client_key: ECKey = field(default_factory=lambda: ECKey.generate_key("P-256", private=True))
+    client_key: ECKey = field(default_factory=lambda: CLIENT_KEY)
     signing_key: RSAKey = field(default_factory=lambda: new_signing_key("first"))
     published: list[RSAKey] = field(default_factory=list)
     _codes: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -134,8 +136,9 @@ class TinyProvider:
         return JSONResponse({"keys": keys})
 
 
+@functools.cache
 def new_signing_key(key_id: str) -> RSAKey:
-    """An RSA key as Apple signs with."""
+    """An RSA key as Apple signs with; the same for the same id, as making one takes half a second."""
     return RSAKey.generate_key(2048, {"kid": key_id}, private=True)
 
 
@@ -182,14 +185,14 @@ async def tiny_provider() -> AsyncIterator[TinyProvider]:
 @asynccontextmanager
 async def served(app: Any) -> AsyncIterator[str]:
     """Serve an ASGI application at the yielded address."""
-    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=0)
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=5)
     server = uvicorn.Server(config)
     with open_listener("127.0.0.1", 0) as listener:
         async with asyncio.TaskGroup() as group:
             task = group.create_task(server._serve([listener]))  # not serve(): the signals are the test runner's
             try:
                 async with asyncio.timeout(START_SECONDS):
-                    while not server.started:
+                    while not server.started:  # noqa: ASYNC110 - uvicorn signals it to nobody
                         await asyncio.sleep(0)
                 yield f"http://127.0.0.1:{listener.getsockname()[1]}"
             finally:

@@ -29,8 +29,8 @@ class Traveller(Person):
         if (method or ("POST" if name == "apple" else "GET")) == "GET":
             return await self.client.get(path, params=fields)
         headers = {"Origin": "https://appleid.apple.com", "Sec-Fetch-Site": "cross-site"}
-        cookies = {name: value for name, value in self.client.cookies.items() if name == "OAUTH_STATE"}
-        headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in cookies.items())  # a session's is SameSite=Lax
+        states = [each.value for each in self.client.cookies.jar if each.name == "OAUTH_STATE" and path.startswith(each.path)]
+        headers["Cookie"] = "; ".join(f"OAUTH_STATE={value}" for value in states)  # a session's is SameSite=Lax, and stays away
         return await self.client.post(path, data=fields, headers=headers)
 
     async def travel(self, name: str, **extra: Any) -> httpx2.Response:
