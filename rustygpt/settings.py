@@ -13,7 +13,6 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from rustygpt.settings_oauth import OAuthSettings
 from rustygpt.settings_server import SecuritySettings, ServerSettings
-from rustygpt.settings_oauth import OAuthSettings
 from rustygpt.settings_streaming import BusSettings, SseSettings
 from rustygpt.settings_table import HttpUrl, Seconds, Table
 
