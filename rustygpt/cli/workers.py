@@ -5,6 +5,7 @@ may fork at any time. The first worker starts alone: it prepares the database, a
 """
 
 import errno
+import gc
 import os
 import selectors
 import signal
@@ -60,6 +61,8 @@ def serve_with_workers(settings: "Settings") -> None:
         share_metrics(folder, PARENT)
         import rustygpt.app  # noqa: F401 - before the forks: workers share its pages, and start at once
 
+        gc.collect()
+        gc.freeze()  # or each worker's collector would touch, and so copy, every page of them
         Workers(settings, dsn, listener, folder, check_database).run()
 
 
