@@ -11,11 +11,11 @@ from tests.browser.conftest import Arrive
 from tests.browser.visitor import Visitor
 from tests.server_process import ServerProcess
 from tests.site import Site
-from tests.story_model import story_text, story_tokens, write_story_model
+from tests.story_model import SLOW, story_text, story_tokens, write_story_model
 
-TOKENS = story_tokens(1_500)
-LAYERS = 24
-"""Layers cost time and change no word: the model must still be talking when the server is killed."""
+TOKENS = story_tokens(6_000)
+LAYERS = 4
+"""Slow layers cost time and change no word: the model must still be talking when the server is killed."""
 MARK = "window.isStillThisPage = true"
 
 
@@ -24,7 +24,7 @@ async def server(tmp_path: Path) -> AsyncIterator[ServerProcess]:
     """A server process with embedded PostgreSQL and a real GGUF model that tells a known story."""
     data_dir = tmp_path / "data"
     (data_dir / "models").mkdir(parents=True)
-    write_story_model(data_dir / "models" / "story.gguf", tokens=TOKENS, layers=LAYERS)
+    write_story_model(data_dir / "models" / "story.gguf", tokens=TOKENS, layers=LAYERS, feed_forward=SLOW)
     process = ServerProcess(data_dir, environment={"CONTEXT_SIZE": "16384"})
     await process.start()
     yield process
