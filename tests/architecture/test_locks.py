@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import tomllib
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from tests.architecture.source_tree import REPOSITORY
 
 UI = REPOSITORY / "rustygpt" / "web" / "ui"
+NPM_FOLDERS = [UI, REPOSITORY / "tests" / "auth" / "oauth" / "emulator"]
 
 
 def test_python_lock_names_only_pypi() -> None:
@@ -29,16 +31,27 @@ def test_python_lock_has_every_dependency() -> None:
     assert wanted <= locked
 
 
-def test_npm_lock_names_no_registry() -> None:
+@pytest.mark.parametrize("folder", NPM_FOLDERS, ids=lambda folder: folder.name)
+def test_npm_lock_names_no_registry(folder: Path) -> None:
     """package-lock.json leaves the registry to npm's own configuration, and pins every package by its hash."""
-    lock = json.loads((UI / "package-lock.json").read_text(encoding="utf-8"))
+    lock = json.loads((folder / "package-lock.json").read_text(encoding="utf-8"))
     packages = {name: package for name, package in lock["packages"].items() if name and not package.get("link")}
     assert not [name for name, package in packages.items() if "resolved" in package]
     assert not [name for name, package in packages.items() if "integrity" not in package]
-    assert "omit-lockfile-registry-resolved=true" in (UI / ".npmrc").read_text(encoding="utf-8")
+    assert "omit-lockfile-registry-resolved=true" in (folder / ".npmrc").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["uv.lock", "rustygpt/web/ui/package-lock.json", "LICENSE", "CHANGELOG.md", "config.toml"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "uv.lock",
+        "rustygpt/web/ui/package-lock.json",
+        "tests/auth/oauth/emulator/package-lock.json",
+        "LICENSE",
+        "CHANGELOG.md",
+        "config.toml",
+    ],
+)
 def test_file_is_committed(name: str) -> None:
     """A fresh clone has it."""
     if not (REPOSITORY / ".git").exists():
