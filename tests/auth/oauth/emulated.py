@@ -84,6 +84,7 @@ def running(folder: Path, services: list[dict[str, Any]]) -> Iterator[None]:
 class Emulated:
     """`github` and `apple` are their addresses for browsers and for us; `forms` what was posted to the addresses of tokens."""
 
+    ports: tuple[int, int]
     github: str = ""
     apple: str = ""
     forms: dict[str, list[dict[str, str]]] = field(default_factory=dict)
@@ -103,18 +104,25 @@ PATHS = {"auth_url": "authorize", "token_url": "token", "keys_url": "keys"}
 
 
 @asynccontextmanager
-async def emulated(folder: Path, origin: str, *, apple_host: str = "127.0.0.1") -> AsyncIterator[Emulated]:
-    """Play both providers for the application at *origin*. With another *apple_host*, Apple is another site for browsers."""
-    found, ports = Emulated(), (free_port(), free_port())
-    async with recorder(found, ports[0]) as found.github, recorder(found, ports[1]) as apple:
+async def emulated(*, apple_host: str = "127.0.0.1") -> AsyncIterator[Emulated]:
+    """Give both providers their addresses; `playing` then brings them to life. With another *apple_host*, Apple is another site."""
+    found = Emulated(ports=(free_port(), free_port()))
+    async with recorder(found, found.ports[0]) as found.github, recorder(found, found.ports[1]) as apple:
         found.apple = apple.replace("127.0.0.1", apple_host)
-        services = [_service("github", ports[0], found.github, origin), _service("apple", ports[1], found.apple, origin)]
-        started = running(folder, services)
-        await asyncio.to_thread(started.__enter__)
-        try:
-            yield found
-        finally:
-            await asyncio.to_thread(started.__exit__, None, None, None)
+        yield found
+
+
+@asynccontextmanager
+async def playing(folder: Path, found: Emulated, origin: str) -> AsyncIterator[None]:
+    """Play both providers for the application at *origin*."""
+    github, apple = found.ports
+    services = [_service("github", github, found.github, origin), _service("apple", apple, found.apple, origin)]
+    started = running(folder, services)
+    await asyncio.to_thread(started.__enter__)
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(started.__exit__, None, None, None)
 
 
 def _service(name: str, port: int, url: str, origin: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from joserfc import jwt
 
-from tests.auth.oauth.emulated import Emulated, emulate, emulated
+from tests.auth.oauth.emulated import Emulated, emulate, emulated, playing
 from tests.auth.oauth.provider import APPLE_CLIENT, APPLE_KEY_ID, APPLE_TEAM, challenge, split
 from tests.auth.oauth.traveller import HTML, reached, refused
 from tests.person import Person
@@ -24,7 +24,7 @@ ORIGIN = "https://chat.example.org"
 @pytest.fixture
 async def world(emulate: Path, dsn: str, data_dir: Path) -> AsyncIterator[tuple[Site, Emulated]]:
     """The application, and the emulator that knows it under its public address."""
-    async with emulated(emulate, ORIGIN) as providers:
+    async with emulated() as providers, playing(emulate, providers, ORIGIN):
         settings = settings_for(
             data_dir,
             oauth={**providers.settings(), "manual_enabled": True},

@@ -1,7 +1,7 @@
 // Set-up, sign-in and the user's own sessions.
 
 import { call } from "./client";
-import type { Page, Session, SessionItem, SetupState, SignedIn, User } from "./types";
+import type { Identities, Page, Session, SessionItem, SetupState, SignedIn, User } from "./types";
 
 export interface Registration {
   readonly email: string;
@@ -17,5 +17,8 @@ export const logout = (): Promise<void> => call("POST", "/api/auth/logout");
 export const readMe = (): Promise<{ readonly user: User; readonly session: Session }> => call("GET", "/api/auth/me");
 export const listSessions = (): Promise<Page<SessionItem>> => call("GET", "/api/auth/sessions");
 export const revokeSession = (id: string): Promise<void> => call("DELETE", `/api/auth/sessions/${id}`);
-export const changePassword = (current_password: string, new_password: string): Promise<void> =>
-  call("POST", "/api/auth/password", { current_password, new_password });
+/** `current_password` is null where there is none yet. */
+export const changePassword = (current_password: string | null, new_password: string): Promise<void> =>
+  call("POST", "/api/auth/password", current_password === null ? { new_password } : { current_password, new_password });
+export const listIdentities = (): Promise<Identities> => call("GET", "/api/auth/identities");
+export const unlinkIdentity = (provider: string): Promise<void> => call("DELETE", `/api/auth/identities/${provider}`);

@@ -32,6 +32,12 @@ export interface SetupState {
   readonly signup: boolean;
 }
 
+/** The user's accounts at providers such as "github". */
+export interface Identities {
+  readonly items: readonly { readonly provider: string; readonly email: string | null; readonly linked_at: string }[];
+  readonly has_password: boolean;
+}
+
 /** One sign-in of the user's own, for the settings page. */
 export interface SessionItem {
   readonly id: string;

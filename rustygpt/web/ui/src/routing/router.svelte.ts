@@ -1,31 +1,44 @@
-// The address bar as state. Paths: `/` (a new conversation), `/c/<id>`, `/settings`; anything else counts as `/`.
+// The address bar as state. Paths: `/` (a new conversation), `/c/<id>`, `/settings`, and the two by which a sign-in at a provider comes back,
+// `/login` and `/auth/success`; anything else counts as `/`.
 
-export type Route = { readonly page: "new" } | { readonly page: "conversation"; readonly id: string } | { readonly page: "settings" };
+import { localPath } from "./local_path";
 
-function parse(path: string): Route {
-  const conversation = /^\/c\/([0-9a-f-]{36})$/.exec(path);
+export type Route =
+  | { readonly page: "new" }
+  | { readonly page: "conversation"; readonly id: string }
+  | { readonly page: "settings" }
+  /** `error` is a word of the server for why a sign-in by a provider failed, or null; `next` is where to go after signing in. */
+  | { readonly page: "login"; readonly error: string | null; readonly next: string }
+  | { readonly page: "success"; readonly next: string };
+
+function parse(address: string): Route {
+  const { pathname, searchParams } = new URL(address, location.origin);
+  const conversation = /^\/c\/([0-9a-f-]{36})$/.exec(pathname);
   if (conversation?.[1] !== undefined) return { page: "conversation", id: conversation[1] };
-  return path === "/settings" ? { page: "settings" } : { page: "new" };
+  const next = localPath(searchParams.get("redirect_to"));
+  if (pathname === "/login") return { page: "login", error: searchParams.get("error"), next };
+  if (pathname === "/auth/success") return { page: "success", next };
+  return pathname === "/settings" ? { page: "settings" } : { page: "new" };
 }
 
 export class Router {
-  route: Route = $state.raw(parse(location.pathname));
+  route: Route = $state.raw(parse(location.href));
 
   constructor() {
-    addEventListener("popstate", () => (this.route = parse(location.pathname)));
+    addEventListener("popstate", () => (this.route = parse(location.href)));
   }
 
   go(path: string, options: { readonly replace?: boolean } = {}): void {
-    if (path !== location.pathname) history[options.replace ? "replaceState" : "pushState"](null, "", path);
+    if (path !== location.pathname + location.search) history[options.replace ? "replaceState" : "pushState"](null, "", path);
     this.route = parse(path);
   }
 }
 
-/** Let a click on an ordinary link change the route, unless the person wants it elsewhere (new tab, download). */
+/** Let a click on an ordinary link change the route, unless the person wants it elsewhere (new tab, download) or it leads to the server. */
 export function follow(router: Router, event: MouseEvent): void {
   if (event.defaultPrevented || event.button !== 0 || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
   const link = (event.target as Element | null)?.closest("a");
-  if (!link || link.target !== "" || link.origin !== location.origin || link.hasAttribute("download")) return;
+  if (!link || link.target !== "" || link.rel === "external" || link.origin !== location.origin || link.hasAttribute("download")) return;
   event.preventDefault();
   router.go(link.pathname);
 }

@@ -4,6 +4,28 @@ import type { AssistantMode, Role } from "../api/types";
 
 const plural = (count: number, one: string, many: string): string => `${count} ${count === 1 ? one : many}`;
 
+const PROVIDER_NAMES: Readonly<Record<string, string>> = { github: "GitHub", apple: "Apple" };
+const PROVIDER_FAILURES: Readonly<Record<string, string>> = {
+  access_denied: "You did not allow the sign-in there.",
+  account_disabled: "This account is disabled. Ask your administrator.",
+  already_linked: "Another account of this provider is linked already. Unlink it first.",
+  cross_site: "Another site began this. Link an account here, in the settings.",
+  email_taken: "There is an account with your e-mail address already. Sign in with its password, then link the provider in the settings.",
+  email_unverified: "The provider did not tell us a verified e-mail address, and a new account needs one.",
+  expired_state: "That took longer than ten minutes. Try again.",
+  identity_taken: "That account is linked to somebody else here.",
+  invalid_request: "The provider's answer could not be read. Try again.",
+  invalid_state: "This sign-in was not begun in this browser, or it was used already. Try again.",
+  invalid_token: "What the provider sent does not prove who you are.",
+  not_configured: "Signing in by this provider is switched off.",
+  pending: "An administrator has to approve your account first.",
+  provider_error: "The provider refused the sign-in. Try again.",
+  provider_unavailable: "The provider does not answer. Try again in a moment.",
+  session_ended: "You were signed out meanwhile. Sign in, then link the account again.",
+  signup_disabled: "There is no account for you here yet. Ask your administrator for one.",
+  unavailable: "The server cannot do this right now. Try again in a moment.",
+};
+
 export const en = {
   code: "en",
   direction: "ltr" as "ltr" | "rtl",
@@ -45,6 +67,23 @@ export const en = {
     toCreate: "New here? Create an account",
     toSignIn: "Have an account already? Sign in",
     noSignup: "No account yet? Ask your administrator for one.",
+  },
+  providers: {
+    name: (provider: string) => PROVIDER_NAMES[provider] ?? provider,
+    continueWith: (provider: string) => `Continue with ${PROVIDER_NAMES[provider] ?? provider}`,
+    or: "or with a password",
+    successTitle: "You are signed in",
+    successHint: (name: string) => `Welcome, ${name}.`,
+    goOn: "Continue",
+    title: "Linked accounts",
+    hint: "Ways to sign in without a password.",
+    link: "Link",
+    linkWhich: (provider: string) => `Link ${PROVIDER_NAMES[provider] ?? provider}`,
+    unlink: "Unlink",
+    unlinkWhich: (provider: string) => `Unlink ${PROVIDER_NAMES[provider] ?? provider}`,
+    linkedSince: (day: string) => `linked on ${day}`,
+    /** Why a sign-in by a provider failed, by the server's word for it. */
+    why: (word: string) => PROVIDER_FAILURES[word] ?? "Signing in by the provider did not succeed. Try again.",
   },
   setup: {
     steps: ["Administrator", "Model", "First conversation"],
@@ -209,6 +248,8 @@ export const en = {
     currentPassword: "Current password",
     newPassword: "New password",
     changePassword: "Change password",
+    setPassword: "Set a password",
+    setPasswordHint: "You sign in without one. With a password you can do without the linked accounts.",
     passwordChanged: "The password was changed.",
     sessions: "Where you are signed in",
     sessionsHint: "Ending a session stops its live updates at once.",
