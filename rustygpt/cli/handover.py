@@ -18,6 +18,7 @@ from typing import Any, Final
 IN_FLIGHT: Final = 16
 _RECEIVE_BYTES: Final = 65_536
 _TELL_SECONDS: Final = 5.0
+_CLOSE_ON_EXEC: Final[int] = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _ONE: Final = b"c"
 """A message to the worker: a byte, and with it a connection."""
 
@@ -148,7 +149,7 @@ class Intake:
     def _receive(self, *, is_last: bool = False) -> Iterator[socket.socket]:
         while True:
             try:
-                message, descriptors, _, _ = socket.recv_fds(self._channel, len(_ONE), 1)
+                message, descriptors, _, _ = socket.recv_fds(self._channel, len(_ONE), 1, _CLOSE_ON_EXEC)
             except BlockingIOError:
                 return
             except OSError:

@@ -81,10 +81,15 @@ class ManyWorkers(ServerProcess):
         )
         return found
 
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, int]:
-        """Open a connection, until the end of the test; return it with the process id of the worker that has it."""
+    async def dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open a connection, until the end of the test."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         self._writers.append(writer)
+        return reader, writer
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, int]:
+        """Open a connection, until the end of the test; return it with the process id of the worker that has it."""
+        reader, writer = await self.dial()
         port = writer.get_extra_info("sockname")[1]
 
         async def is_taken() -> bool:

@@ -47,6 +47,7 @@ def families(metrics: Metrics) -> dict[str, set[str]]:
     metrics.http_answered("GET", "/x", 200)
     metrics.http_took("GET", "/x", 0.1)
     metrics.generation_ended("demo", "demo", "stop")
+    metrics.rate_limited("/x", "allowed")
     found: dict[str, set[str]] = {}
     for family in metrics.registry.collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name
