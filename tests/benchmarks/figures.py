@@ -17,7 +17,8 @@ class Spread:
     greatest: float
 
     def shown(self, digits: int = 1) -> str:
-        return f"{self.median:,.{digits}f} ({self.least:,.{digits}f}–{self.greatest:,.{digits}f})"
+        median, least, greatest = (f"{value:,.{digits}f}" for value in (self.median, self.least, self.greatest))
+        return median if least == greatest else f"{median} ({least}–{greatest})"
 
 
 def spread(values: Sequence[float | None]) -> Spread | None:

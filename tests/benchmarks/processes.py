@@ -19,6 +19,8 @@ from tests.cli.command import REPOSITORY, environment
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 ANSWER_SECONDS = 60.0
+OPEN_SECONDS = 0.05
+"""That long at most may one of many streams take to open."""
 _READY = re.compile(r"is ready on http://127\.0\.0\.1:(\d+)")
 
 
@@ -52,6 +54,10 @@ class Served:
             children += spent.user + spent.system
         return Usage(time.monotonic(), self._cpu_seconds(), children, self._process.memory_info().rss)
 
+    def descriptors(self) -> int:
+        """Count what the process has open."""
+        return int(self._process.num_fds())
+
     def _cpu_seconds(self) -> float:
         if sys.platform == "linux":
             # The process's own CPU clock, in nanoseconds (clock_getcpuclockid(3)); /proc counts in steps of 10 ms.
@@ -71,25 +77,37 @@ def served(*arguments: str, log: Path) -> Iterator[Served]:
         yield Served(process.pid, int(found[1]))
 
 
-class ReaderProcess:
-    """The other end of `tests.benchmarks.reader`."""
+class Asked:
+    """A process that answers each line with a line."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
-    def reset(self) -> None:
-        """Begin to count anew."""
-        self._ask("reset")
-
-    def report(self) -> Reading:
-        """Return what came since `reset`."""
-        return Reading(**json.loads(self._ask("report")))
-
-    def _ask(self, line: str) -> str:
+    def ask(self, line: str, seconds: float = ANSWER_SECONDS) -> str:
+        """Return the answer to a line. Raises RuntimeError when none comes in time."""
         assert self._process.stdin is not None
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
-        return _line(self._process, ANSWER_SECONDS)
+        return _line(self._process, seconds)
+
+
+class ReaderProcess(Asked):
+    """The other end of `tests.benchmarks.reader`."""
+
+    def reset(self) -> None:
+        """Begin to count anew."""
+        self.ask("reset")
+
+    def report(self) -> Reading:
+        """Return what came since `reset`."""
+        return Reading(**json.loads(self.ask("report")))
+
+
+@contextmanager
+def asking(*arguments: str) -> Iterator[Asked]:
+    """Run a Python module that answers lines."""
+    with started(*arguments) as process:
+        yield Asked(process)
 
 
 @contextmanager
@@ -97,7 +115,7 @@ def reading(task: Task) -> Iterator[ReaderProcess]:
     """Hold all streams of *task* open in a process of their own."""
     with started("-m", "tests.benchmarks.reader") as process:
         reader = ReaderProcess(process)
-        reader._ask(json.dumps(asdict(task)))
+        reader.ask(json.dumps(asdict(task)), ANSWER_SECONDS + len(task.paths) * OPEN_SECONDS)
         yield reader
 
 

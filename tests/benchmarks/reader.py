@@ -15,10 +15,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from tests.benchmarks.figures import percentile
+from tests.benchmarks.tables import say
 
 CONNECT_SECONDS = 20.0
 WINDOW = 32
 """Connections that are opened side by side."""
+PROGRESS = 2_000
+"""So many streams later it is said that they are open."""
 GREETING = ": connected\n\n"
 """What our streams, and those of the bare Starlette server, begin with."""
 
@@ -98,6 +101,8 @@ class Readers:
             opened = [self._request(path) for path in self._task.paths[start : start + WINDOW]]
             for connection in opened:
                 self._greet(connection)
+            if len(self._streams) // PROGRESS > start // PROGRESS:
+                say(f"  {len(self._streams):,} of {len(self._task.paths):,} streams are open")
 
     def run(self) -> None:
         """Read until standard input ends."""
@@ -144,9 +149,9 @@ class Readers:
         data = b""
         while greeting not in data:
             more = connection.recv(65_536)
-            if not more or (data and not data.startswith(b"HTTP/1.1 200")):
-                raise ConnectionError(f"no stream: {data[:200]!r}")
             data += more
+            if not more or not data.startswith(b"HTTP/1.1 200"):
+                raise ConnectionError(f"no stream: {data[:200]!r}")
         connection.setblocking(False)
         stream = Stream(connection)
         stream.rest = data.partition(greeting)[2]
@@ -188,7 +193,7 @@ class Readers:
         for word in line.split():
             if word == b"reset":
                 self.reset()
-            _say({} if word == b"reset" else asdict(self.report()))
+            _answer({} if word == b"reset" else asdict(self.report()))
         return bool(line)
 
 
@@ -200,7 +205,7 @@ def _delta(frame: bytes) -> tuple[float, int] | None:
     return datetime.fromisoformat(body["at"]).timestamp(), len(body["payload"]["choices"][0]["delta"]["content"].split())
 
 
-def _say(answer: dict[str, float]) -> None:
+def _answer(answer: dict[str, float]) -> None:
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
 
@@ -208,7 +213,7 @@ def _say(answer: dict[str, float]) -> None:
 def main() -> None:
     readers = Readers(Task(**json.loads(sys.stdin.buffer.raw.readline())))  # unbuffered: the selector must see what follows
     readers.open()
-    _say({})
+    _answer({})
     readers.run()
 
 

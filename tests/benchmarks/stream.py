@@ -3,11 +3,11 @@
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Final
 
 from tests.benchmarks import fan_out, nchan, token_path
-from tests.benchmarks.fan_out import FanOut, System
+from tests.benchmarks.fan_out import FanOut
 from tests.benchmarks.scenario import MAX_STREAMS, Scenario, add_rounds, add_seconds, counts, within
+from tests.benchmarks.sources import NAMES, System
 from tests.benchmarks.tables import cell, pair, ratio, say, show, table
 from tests.benchmarks.token_path import TokenPath
 from tests.benchmarks.visitor import Visitor
@@ -15,12 +15,6 @@ from tests.benchmarks.visitor import Visitor
 Rounds = dict[System, dict[int, list[FanOut]]]
 MEMORY_FROM = 100
 """With fewer subscribers a server's other memory hides theirs."""
-NAMES: Final[dict[System, str]] = {
-    "rustygpt": "RustyGPT, each token by itself",
-    "merged": "RustyGPT, as delivered",
-    "baseline": "bare Starlette",
-    "nchan": "nginx + nchan",
-}
 
 
 def run(visitor: Visitor, options: argparse.Namespace) -> dict[str, object]:

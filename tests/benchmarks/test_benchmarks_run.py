@@ -48,6 +48,16 @@ def test_benchmark_of_streams_runs(tmp_path: Path) -> None:
     assert figures["token_path"][0]["commit_p99_ms"] > 0
 
 
+@pytest.mark.acceptance
+def test_benchmark_of_idle_streams_runs(tmp_path: Path) -> None:
+    """A few idle streams get an event each, and leave no descriptor behind."""
+    _, figures = _run(tmp_path, "idle", "--streams", "5", "--seconds", "0.5")
+    assert {"rustygpt", "baseline"} <= figures["idle"].keys()
+    for (round_,) in figures["idle"].values():
+        assert round_["events"] > 0
+        assert round_["descriptors_left"] == 0
+
+
 def test_quantile_of_a_histogram_is_interpolated_as_prometheus_does() -> None:
     """Half of ten observations lie below the middle of the bucket that holds the other half."""
     before = (

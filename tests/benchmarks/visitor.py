@@ -65,9 +65,9 @@ class Visitor:
         answer.raise_for_status()
         return dict(answer.json()) if answer.content else {}
 
-    def new_conversation(self) -> str:
+    def new_conversation(self, **fields: str) -> str:
         """Create a conversation and return its id."""
-        return str(self.post("/api/conversations", title="Benchmark")["id"])
+        return str(self.post("/api/conversations", title="Benchmark", **fields)["id"])
 
     def ask(self, conversation_id: str) -> str:
         """Have the demo count; returns the id of its message."""

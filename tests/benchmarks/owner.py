@@ -1,0 +1,67 @@
+"""The owner of the database behind a `rustygpt serve` that this benchmark started: joins its private PostgreSQL, to count and to fill."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from rustygpt.database.embedded import EmbeddedPostgres
+
+START_SECONDS = 60.0
+STATEMENT_SECONDS = 600.0
+CALLS_SECONDS = 60.0
+FLUSH_SECONDS = 11.0
+"""PostgreSQL's sessions tell what they counted ten seconds after they fell idle."""
+
+
+class Owner:
+    """Runs a statement at a time."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+
+    def run(self, statement: str, *values: object) -> list[Any]:
+        """Return the rows of a statement."""
+        return asyncio.run(self._run(statement, *values))
+
+    def count_calls(self) -> None:
+        """Have calls of procedures counted from now on, by sessions that are opened later too."""
+        self.run("alter system set track_functions = 'pl'")
+        self.run("select pg_reload_conf()")
+
+    def calls(self, procedure: str) -> int:
+        """Return how often a procedure has been called so far; waits until all sessions have told."""
+        seen, since = self._calls(procedure), time.monotonic()
+        ends_at = since + CALLS_SECONDS
+        while time.monotonic() < min(since + FLUSH_SECONDS, ends_at):
+            time.sleep(0.2)
+            if (now := self._calls(procedure)) != seen:
+                seen, since = now, time.monotonic()
+        return seen
+
+    def _calls(self, procedure: str) -> int:
+        found = self.run(
+            "select calls from pg_stat_user_functions where schemaname = 'rustygpt_api' and funcname = $1", procedure
+        )
+        return int(found[0]["calls"]) if found else 0
+
+    async def _run(self, statement: str, *values: object) -> list[Any]:
+        connection = await asyncpg.connect(self._dsn)
+        try:
+            return list(await connection.fetch(statement, *values, timeout=STATEMENT_SECONDS))
+        finally:
+            await connection.close()
+
+
+@contextmanager
+def owning(folder: Path) -> Iterator[Owner]:
+    """Join the PostgreSQL of a visitor's *folder* while its server runs."""
+    postgres = EmbeddedPostgres(folder / "data", start_seconds=START_SECONDS, is_command=True)
+    try:
+        yield Owner(postgres.start())
+    finally:
+        postgres.stop()
