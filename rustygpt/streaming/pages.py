@@ -19,7 +19,7 @@ from rustygpt.streaming.frames import Frame
 KEPT_BYTES: Final = 4_194_304
 """Of frames; with what Python adds to them about three times as much."""
 KEPT_SECONDS: Final = 5.0
-"""Readers that were cut at the same moment are back within this, jitter included."""
+"""Since it was last asked for. Readers that were cut at the same moment are back within this, jitter included."""
 
 Key = tuple[UUID, int]
 """Of which conversation, or for which user, and after which position."""
@@ -68,9 +68,9 @@ class Pages:
         self._bytes = 0
 
     def forget_old(self) -> None:
-        """Let go of pages that were read some time ago. To be called every few seconds."""
+        """Let go of pages that nobody has asked for of late. To be called every few seconds."""
         limit = time.monotonic() - self._max_seconds
-        for key in [key for key, (_, _, read_at) in self._kept.items() if read_at < limit]:
+        for key in [key for key, (_, _, used_at) in self._kept.items() if used_at < limit]:
             self._drop(key)
 
     async def _read(self, key: Key, read: Callable[[], Awaitable[Page]]) -> Page:
@@ -99,9 +99,10 @@ class Pages:
         if not (place := bisect_right(starts, after)):
             return None
         found = stream, starts[place - 1]
-        page, _, _ = self._kept[found]
+        page, size, _ = self._kept[found]
         if page.upto <= after:
             return None
+        self._kept[found] = page, size, time.monotonic()
         self._kept.move_to_end(found)
         return page if found == key else Page(page.frames[bisect_right(page.frames, after, key=_position) :], page.upto)
 

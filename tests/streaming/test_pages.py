@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
@@ -84,6 +85,20 @@ async def test_kept_pages_are_bounded_in_bytes_and_time() -> None:
     await short.get(KEY, reading(page))
     short.forget_old()
     assert await short.get(KEY, reading(newer)) is newer
+
+
+async def test_page_stays_while_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A storm that lasts longer than a page is kept costs no second read; the page goes when the storm is over."""
+    now = SimpleNamespace(at=0.0)
+    monkeypatch.setattr("rustygpt.streaming.pages.time", SimpleNamespace(monotonic=lambda: now.at))
+    pages, page, newer = Pages(max_seconds=5), Page([frame(1)], 1), Page([frame(1)], 1)
+    await pages.get(KEY, reading(page))
+    for now.at in (4.0, 8.0, 12.0):
+        pages.forget_old()
+        assert await pages.get(KEY, reading(newer)) is page
+    now.at = 18.0
+    pages.forget_old()
+    assert await pages.get(KEY, reading(newer)) is newer
 
 
 async def test_rest_of_a_page_is_taken_from_it() -> None:

@@ -164,7 +164,8 @@ declare
 begin
   perform require_member(p_actor, p_conversation, 'viewer');
   select * into v from resolve_cursor(p_epoch, p_after, p_since);
-  if v.gap_reason is null and v.start < v.head and (
+  -- No more than lies behind in all conversations; so a reader that is only a little behind is not counted for.
+  if v.gap_reason is null and v.head - v.start > p_max_backlog and (
     select count(*) from (
       select from event_log e where e.conversation_id = p_conversation and e.position > v.start limit p_max_backlog + 1
     ) backlog
@@ -189,7 +190,7 @@ declare
 begin
   select * into v from resolve_cursor(p_epoch, p_after, p_since);
   select coalesce(array_agg(m.conversation_id), '{}') into v_conversations from members m where m.user_id = p_actor;
-  if v.gap_reason is null and v.start < v.head and (
+  if v.gap_reason is null and v.head - v.start > p_max_backlog and (
     select count(*) from rustygpt_api.read_user_events(p_actor, v.start, v.head, p_max_backlog + 1)
   ) > p_max_backlog then
     return query select v.epoch, v.head, v.head, 'backfill_limit', v.start, v_conversations;
