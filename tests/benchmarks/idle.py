@@ -45,10 +45,10 @@ def run(visitor: Visitor, options: argparse.Namespace) -> dict[str, object]:
     streams = min(options.streams, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS)
     if streams < options.streams:
         say(f"{streams:,} streams: the limit of open files (ulimit -n) allows no more")
-    systems: list[System] = ["rustygpt", "baseline"]
-    missing = nchan.find_missing()
-    if missing is None:
-        systems.append("nchan")
+    missing = None if options.alone else nchan.find_missing()
+    systems: list[System] = ["rustygpt", "baseline", "nchan"]
+    if missing or options.alone:
+        systems = ["rustygpt"] if options.alone else systems[:2]
     found: dict[System, list[Idle]] = {system: [] for system in systems}
     for number in range(options.rounds):
         for system in systems:
@@ -141,6 +141,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"{MAX_STREAMS}, or as many as `ulimit -n` allows",
     )
+    parser.add_argument("--alone", action="store_true", help="without the servers for comparison")
     add_seconds(parser)
     add_rounds(parser, default=1)
 

@@ -55,15 +55,18 @@ def run(visitor: Visitor, options: argparse.Namespace) -> dict[str, object]:
 def _measure(visitor: Visitor, kind: Kind, clients: int, events: int) -> Round:
     with visitor.server(tokens_per_second=1, flush_ms=0) as server, owning(visitor.folder) as owner:
         owner.count_calls()
+        before = owner.calls(READERS[kind])
         storm = _prepare(visitor, server, owner, kind, clients, events)
-        before, first = owner.calls(READERS[kind]), server.usage()
+        first = server.usage()
         with asking("-m", "tests.benchmarks.storm_clients") as process:
             outcome = Outcome(**json.loads(process.ask(json.dumps(asdict(storm)), DEADLINE_SECONDS * 2)))
-        last, after = server.usage(), owner.calls(READERS[kind])
+        last = server.usage()
+        owner.end_sessions()
+        queries = owner.calls(READERS[kind]) - before
     return Round(
         outcome=outcome,
         pages=ceil(outcome.events / PAGE_EVENTS),
-        queries=after - before,
+        queries=queries,
         server_cpu_seconds=last.cpu_seconds - first.cpu_seconds,
         postgres_cpu_seconds=last.children_cpu_seconds - first.children_cpu_seconds,
     )
