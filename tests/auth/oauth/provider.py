@@ -40,7 +40,7 @@ class TinyProvider:
     """`answers` replaces what a path answers; `claims` changes what an id_token says (None leaves the claim out)."""
 
     url: str = ""
-    user: dict[str, Any] = field(default_factory=lambda: dict(DEFAULT_USER))
+    user: Any = field(default_factory=lambda: dict(DEFAULT_USER))
     emails: Any = field(default_factory=lambda: list(DEFAULT_EMAILS))
     apple_subject: str = "000123.abc.0456"
     apple_email: str = "anna@example.org"

@@ -157,23 +157,22 @@ async def test_provider_that_is_down(provider: TinyProvider, owner: Owner, dsn: 
     assert 'rustygpt_auth_logins_total{method="apple",result="error"} 1.0' in metrics
 
 
-@pytest.mark.parametrize(
-    "emails",
-    [
-        [],
-        [{"email": "octo@example.org", "primary": True, "verified": False}],
-        [{"email": "octo@example.org", "primary": False, "verified": True}],
-        [{"email": "octo@example.org", "primary": "true", "verified": "true"}],
-        [{"email": e, "primary": True, "verified": True} for e in ("a@example.org", "b@example.org")],
-        [{"email": None, "primary": True, "verified": True}],
-        [{"email": "not an address", "primary": True, "verified": True}],
-        [{"primary": True, "verified": True}, 7, None],
-    ],
-)
-async def test_no_verified_primary_address(traveller: NewTraveller, provider: TinyProvider, owner: Owner, emails: Any) -> None:
+NO_ADDRESS: list[Any] = [
+    [],
+    [{"email": "octo@example.org", "primary": True, "verified": False}],
+    [{"email": "octo@example.org", "primary": False, "verified": True}],
+    [{"email": "octo@example.org", "primary": "true", "verified": "true"}],
+    [{"email": e, "primary": True, "verified": True} for e in ("a@example.org", "b@example.org")],
+    [{"email": None, "primary": True, "verified": True}],
+    [{"email": "not an address", "primary": True, "verified": True}],
+    [{"primary": True, "verified": True}, 7, None],
+]
+
+
+async def test_no_verified_primary_address(traveller: NewTraveller, provider: TinyProvider, owner: Owner) -> None:
     """Unverified, not primary, ambiguous or no address: no account is made."""
-    provider.emails = emails
-    assert refused(await traveller().travel("github")) == "email_unverified"
+    for provider.emails in NO_ADDRESS:
+        assert refused(await traveller().travel("github")) == "email_unverified", provider.emails
     assert await rows(owner) == NOTHING
 
 
@@ -183,22 +182,18 @@ async def test_addresses_that_may_not_be_read(traveller: NewTraveller, provider:
     assert refused(await traveller().travel("github")) == "email_unverified"
 
 
-@pytest.mark.parametrize("claims", [{"email_verified": "false"}, {"email_verified": None}, {"email": None}])
-async def test_apple_without_a_verified_address(
-    traveller: NewTraveller, provider: TinyProvider, owner: Owner, claims: dict[str, Any]
-) -> None:
+async def test_apple_without_a_verified_address(traveller: NewTraveller, provider: TinyProvider, owner: Owner) -> None:
     """The same for Apple, also when the unsigned form has an address."""
-    provider.claims = claims
-    answer = await traveller().travel("apple", user='{"email": "anna@example.org", "name": {"firstName": "A"}}')
-    assert refused(answer) == "email_unverified"
+    for provider.claims in ({"email_verified": "false"}, {"email_verified": None}, {"email": None}):
+        answer = await traveller().travel("apple", user='{"email": "anna@example.org", "name": {"firstName": "A"}}')
+        assert refused(answer) == "email_unverified", provider.claims
     assert await rows(owner) == NOTHING
 
 
-@pytest.mark.parametrize("user", [{}, [], {"id": "4711"}, {"id": True}, {"id": -1}, {"id": 1.5}, None])
-async def test_user_without_an_id(provider: TinyProvider, user: Any) -> None:
+async def test_user_without_an_id(provider: TinyProvider) -> None:
     """GitHub's answer must have a number for the person."""
-    provider.user = user
-    assert await refusal(provider, "github") == "provider_error"
+    for provider.user in ({}, [], {"id": "4711"}, {"id": True}, {"id": -1}, {"id": 1.5}, None):
+        assert await refusal(provider, "github") == "provider_error", provider.user
 
 
 async def test_verifier_that_does_not_fit(provider: TinyProvider) -> None:
