@@ -10,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.benchmarks import idle, storm, stream
+from tests.benchmarks import idle, log_growth, slow, storm, stream
 from tests.benchmarks.scenario import Scenario
 from tests.benchmarks.tables import say
 from tests.benchmarks.visitor import Visitor
 
-SCENARIOS: Sequence[Scenario] = [stream.SCENARIO, storm.SCENARIO, idle.SCENARIO]
+SCENARIOS: Sequence[Scenario] = [stream.SCENARIO, storm.SCENARIO, slow.SCENARIO, log_growth.SCENARIO, idle.SCENARIO]
 
 
 def main(arguments: list[str] | None = None) -> None:

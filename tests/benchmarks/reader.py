@@ -140,8 +140,7 @@ class Readers:
 
     def _request(self, path: str) -> socket.socket:
         connection = socket.create_connection(("127.0.0.1", self._task.port), timeout=CONNECT_SECONDS)
-        head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._task.port}\r\nAccept: text/event-stream\r\nCookie: {self._task.cookie}\r\n\r\n"
-        connection.sendall(head.encode())
+        connection.sendall(request(self._task, path))
         return connection
 
     def _greet(self, connection: socket.socket) -> None:
@@ -195,6 +194,12 @@ class Readers:
                 self.reset()
             _answer({} if word == b"reset" else asdict(self.report()))
         return bool(line)
+
+
+def request(task: Task, path: str) -> bytes:
+    """Return the request for a stream."""
+    head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{task.port}\r\nAccept: text/event-stream\r\nCookie: {task.cookie}\r\n\r\n"
+    return head.encode()
 
 
 def _delta(frame: bytes) -> tuple[float, int] | None:

@@ -67,6 +67,22 @@ def test_benchmark_of_a_storm_runs(tmp_path: Path) -> None:
         assert (round_["queries"], round_["pages"]) == (1, 1)
 
 
+@pytest.mark.acceptance
+def test_benchmark_of_slow_readers_runs(tmp_path: Path) -> None:
+    """One of two clients never reads; the other gets what it would get."""
+    _, figures = _run(tmp_path, "slow", "--subscribers", "2", "--seconds", "0.5", "--rounds", "1")
+    assert [figures["slow"][kind][0]["stalled"] for kind in ("none", "stalled")] == [0, 1]
+    assert all(rounds[0]["p99_ms"] > 0 for rounds in figures["slow"].values())
+
+
+@pytest.mark.acceptance
+def test_benchmark_of_a_long_log_runs(tmp_path: Path) -> None:
+    """A log that is filled by hand is appended to, delivered from and read."""
+    _, figures = _run(tmp_path, "log", "--rows", "300,600", "--seconds", "0.5")
+    assert [each["rows"] for each in figures["log"]] == [300, 600]
+    assert all(each["events"] > 0 and each["user_page_ms"] > 0 for each in figures["log"])
+
+
 def test_quantile_of_a_histogram_is_interpolated_as_prometheus_does() -> None:
     """Half of ten observations lie below the middle of the bucket that holds the other half."""
     before = (

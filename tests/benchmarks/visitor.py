@@ -74,6 +74,10 @@ class Visitor:
         answer = self.post(f"/api/conversations/{conversation_id}/messages", content=COUNT)
         return str(answer["generation"]["message_id"])
 
+    def cancel(self, message_id: str) -> None:
+        """Stop an answer."""
+        self.post(f"/api/messages/{message_id}/cancel")
+
     def scrape(self) -> str:
         """Return /metrics."""
         return self._client.get(self._url + "/metrics").raise_for_status().text
