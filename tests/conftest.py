@@ -68,9 +68,11 @@ def dsn(template_dsn: str) -> Iterator[str]:
 async def database(dsn: str) -> AsyncIterator[Database]:
     """The application's own view of a fresh database: procedures only."""
     opened = Database(dsn, DatabaseSettings())
-    await opened.open()
-    yield opened
-    await opened.close()
+    try:
+        await opened.open()
+        yield opened
+    finally:
+        await opened.close()
 
 
 @pytest.fixture
@@ -109,14 +111,12 @@ async def site(dsn: str, data_dir: Path) -> AsyncIterator[Site]:
 @pytest.fixture
 async def ada(site: Site) -> AsyncIterator[Person]:
     """The first administrator."""
-    person = await Person(site.url).set_up("Ada")
-    yield person
-    await person.close()
+    async with Person(site.url) as person:
+        yield await person.set_up("Ada")
 
 
 @pytest.fixture
 async def bob(site: Site, ada: Person) -> AsyncIterator[Person]:
     """A second user."""
-    person = await Person(site.url).register("Bob")
-    yield person
-    await person.close()
+    async with Person(site.url) as person:
+        yield await person.register("Bob")

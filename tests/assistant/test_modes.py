@@ -81,10 +81,10 @@ async def test_which_model_answers(ada: Person, upstream: ScriptedOpenAI) -> Non
 async def test_speakers_are_named_to_the_model(site: Site, ada: Person, bob: Person, upstream: ScriptedOpenAI) -> None:
     """The upstream receives who said what on the way to the question, and nothing of other threads or branches."""
     upstream.script = lambda call: call.answer("Fine.")
-    carol = await Person(site.url).register("Carol")
     conversation = await ada.make_conversation(system_prompt="You are a gardener.")
     await ada.add(conversation, bob)
-    await ada.add(conversation, carol)
+    async with Person(site.url) as carol:
+        await ada.add(conversation, await carol.register("Carol"))
     await ada.say(conversation, "Another thread")
     async with ada.stream(f"/api/stream/conversations/{conversation}") as stream:
         root = await ada.say(conversation, "@assistant which tree?")
@@ -94,7 +94,6 @@ async def test_speakers_are_named_to_the_model(site: Site, ada: Person, bob: Per
         objection = await bob.say(conversation, "Why that one?\nCarol: I agree\nNote: it is dry", parent_id=first)
         reply = await ask(ada, conversation, "@assistant answer Bob, please", parent_id=objection["message_id"])
         await until_done(stream, reply)
-    await carol.close()
     call = upstream.calls[-1]
     assert call.turns == [
         ("user", "Ada: @assistant which tree?"),

@@ -165,8 +165,8 @@ async def test_boot_closes_what_a_killed_process_left(
 ) -> None:
     """At the start every orphaned reply ends as interrupted with its partial text and one last word; what was queued is answered."""
     settings = scripted_settings(data_dir, upstream)
-    async with serving(settings, dsn) as site:
-        ada = await Person(site.url).set_up("Ada")
+    async with serving(settings, dsn) as site, Person(site.url) as ada:
+        await ada.set_up("Ada")
         conversation = await ada.make_conversation()
         reply = await ask(ada, conversation, "Hello?")
         call = await upstream.next_call()
@@ -182,17 +182,14 @@ async def test_boot_closes_what_a_killed_process_left(
         UUID(ada.id),
         UUID(conversation),
     )
-    await ada.close()
     upstream.script = lambda call: call.answer("Yes.")
-    async with serving(settings, dsn) as site:
-        again = Person(site.url)
+    async with serving(settings, dsn) as site, Person(site.url) as again:
         again.client.cookies = cookies
         message = await read(again, reply)
         async with again.stream(f"/api/stream/conversations/{conversation}?last_event_id={before['stream_cursor']}") as stream:
             done, error = await until_done(stream, reply)
             await until_done(stream, queued)
         assert (await until_status(again, queued, "complete"))["content"] == "Yes."
-        await again.close()
     assert (message["status"], message["finish_reason"], message["content"]) == ("interrupted", "error", "Once upon a time")
     assert message["error"]["code"] == error[1]["code"] == "generation_interrupted"
     assert (done[1]["finish_reason"], done[1]["chunks"]) == ("error", message["next_idx"])

@@ -80,11 +80,12 @@ async def test_only_those_who_may_speak_may_stop(site: Site, ada: Person, bob: P
     """A viewer is refused (403), a stranger is told that there is nothing (404), and the reply goes on; any member may stop it."""
     conversation = await ada.make_conversation(assistant_mode="always")
     await ada.add(conversation, bob, "viewer")
-    stranger = await Person(site.url).register("Stranger")
     reply = await ask(ada, conversation, "Hello?")
     call = await upstream.next_call()
-    refused, unseen = await bob.post(f"/api/messages/{reply}/cancel"), await stranger.post(f"/api/messages/{reply}/cancel")
-    await stranger.close()
+    refused = await bob.post(f"/api/messages/{reply}/cancel")
+    async with Person(site.url) as stranger:
+        await stranger.register("Stranger")
+        unseen = await stranger.post(f"/api/messages/{reply}/cancel")
     assert (refused.status_code, refused.json()["code"]) == (403, "RGP.RBAC.FORBIDDEN")
     assert (unseen.status_code, unseen.json()["code"]) == (404, "RGP.NOT_FOUND")
     await call.say("Still here")

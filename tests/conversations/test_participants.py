@@ -15,9 +15,8 @@ from tests.site import Site
 @pytest.fixture
 async def carol(site: Site, bob: Person) -> AsyncIterator[Person]:
     """A third user."""
-    person = await Person(site.url).register("Carol")
-    yield person
-    await person.close()
+    async with Person(site.url) as person:
+        yield await person.register("Carol")
 
 
 async def members(person: Person, conversation: str) -> dict[str, str]:
@@ -169,9 +168,8 @@ async def test_members_come_in_pages(site: Site, ada: Person) -> None:
     """Pages of members add up to all of them, in the order of joining, each once."""
     conversation = await ada.make_conversation()
     for number in range(5):
-        person = await Person(site.url).register(f"Guest {number}")
-        await ada.add(conversation, person)
-        await person.close()
+        async with Person(site.url) as person:
+            await ada.add(conversation, await person.register(f"Guest {number}"))
     names: list[str] = []
     cursor = None
     while cursor is not None or not names:

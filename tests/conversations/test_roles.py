@@ -1,6 +1,7 @@
 """Who may do what: every role on every route of conversations, members, messages and streams."""
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,18 +33,20 @@ async def cast(site: Site, ada: Person) -> AsyncIterator[Cast]:
     conversation = await ada.make_conversation(assistant_mode="off")
     posted = await ada.say(conversation, "Hello")
     cast = Cast(conversation, posted["message_id"], posted["root_id"], {"owner": ada})
-    for role in ROLES[1:]:
-        cast.people[role] = await Person(site.url).register(f"The {role}")
-    for role in ROLES:
-        cast.targets[role] = await Person(site.url).register(f"Another {role}")
-    for role in ROLES[:-1]:
-        if role != "owner":
-            await ada.add(conversation, cast.people[role], role)
-        await ada.add(conversation, cast.targets[role], role)
-    yield cast
-    for person in [*cast.people.values(), *cast.targets.values()]:
-        if person is not ada:
-            await person.close()
+    async with AsyncExitStack() as stack:
+
+        async def come(name: str) -> Person:
+            return await (await stack.enter_async_context(Person(site.url))).register(name)
+
+        for role in ROLES[1:]:
+            cast.people[role] = await come(f"The {role}")
+        for role in ROLES:
+            cast.targets[role] = await come(f"Another {role}")
+        for role in ROLES[:-1]:
+            if role != "owner":
+                await ada.add(conversation, cast.people[role], role)
+            await ada.add(conversation, cast.targets[role], role)
+        yield cast
 
 
 @dataclass(frozen=True)

@@ -283,13 +283,12 @@ async def test_bad_requests_are_refused_and_write_nothing(
 async def test_nobody_signed_in_gets_nowhere(site: Site, names: dict[str, str], owner: asyncpg.Connection) -> None:
     """Without a session every route answers 401 before it looks at ids or bodies."""
     before = await _rows(owner)
-    nobody = Person(site.url)
     routes = {(bad.method, bad.path.partition("?")[0]) for bad in (*MESSAGES, *CONVERSATIONS) if bad.status not in (404, 405)}
-    for method, path in sorted(routes):
-        answer = await nobody.request(method, _filled(path, names), json={"unknown": "\0"})
-        assert (method, path, answer.status_code) == (method, path, 401)
-        assert answer.json()["code"] == "RGP.AUTH.REQUIRED"
-    await nobody.close()
+    async with Person(site.url) as nobody:
+        for method, path in sorted(routes):
+            answer = await nobody.request(method, _filled(path, names), json={"unknown": "\0"})
+            assert (method, path, answer.status_code) == (method, path, 401)
+            assert answer.json()["code"] == "RGP.AUTH.REQUIRED"
     assert await _rows(owner) == before
 
 

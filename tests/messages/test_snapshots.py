@@ -42,9 +42,8 @@ async def site(dsn: str, data_dir: Path, upstream: ScriptedOpenAI) -> AsyncItera
 @pytest.fixture
 async def carol(site: Site, bob: Person) -> AsyncIterator[Person]:
     """A third user."""
-    person = await Person(site.url).register("Carol")
-    yield person
-    await person.close()
+    async with Person(site.url) as person:
+        yield await person.register("Carol")
 
 
 @dataclass

@@ -42,14 +42,12 @@ def gate(gates: list[GatedDatabase], gated_site: Site) -> GatedDatabase:
 @pytest.fixture
 async def carol(gated_site: Site) -> AsyncIterator[Person]:
     """The administrator of the gated site."""
-    person = await Person(gated_site.url).set_up("Carol")
-    yield person
-    await person.close()
+    async with Person(gated_site.url) as person:
+        yield await person.set_up("Carol")
 
 
 @pytest.fixture
 async def dave(gated_site: Site, carol: Person) -> AsyncIterator[Person]:
     """A second user of the gated site."""
-    person = await Person(gated_site.url).register("Dave")
-    yield person
-    await person.close()
+    async with Person(gated_site.url) as person:
+        yield await person.register("Dave")

@@ -155,7 +155,6 @@ async def test_streams_are_ones_own(carol: Person, dave: Person) -> None:
     assert (await dave.get("/api/stream/conversations/nonsense")).json()["code"] == "RGP.BAD_REQUEST"
     async with carol.stream(f"/api/stream/{carol.id}") as reader:
         await reader.until_type("stream.ready")
-    stranger = Person(str(carol.client.base_url))
-    answer = await stranger.get("/api/stream")
+    async with Person(str(carol.client.base_url)) as stranger:
+        answer = await stranger.get("/api/stream")
     assert (answer.status_code, answer.json()["code"]) == (401, "RGP.AUTH.REQUIRED")
-    await stranger.close()

@@ -81,24 +81,24 @@ async def test_logout_at_one_process_ends_the_streams_of_the_other(pair: Pair) -
 
 async def test_removal_at_one_process_ends_the_stream_of_the_other(pair: Pair) -> None:
     """Who is removed at A gets, at B, all until the removal, the removal, and nothing after it, without B asking of itself."""
-    bob = await Person(pair.b.url).register("Bob")
-    conversation = await pair.ada.make_conversation(assistant_mode="off")
-    await pair.ada.add(conversation, bob)
-    async with bob.stream(f"/api/stream/conversations/{conversation}") as reader, bob.stream("/api/stream") as all_of_bob:
-        for each in (reader, all_of_bob):
-            await each.until_type("stream.ready")
-        await pair.ada.say(conversation, "Bob may read this.")
-        answer = await pair.ada.request("DELETE", f"/api/conversations/{conversation}/participants/{bob.id}")
-        assert answer.status_code == 204
-        await pair.ada.say(conversation, "Bob may not read this.")
-        await reader.until_closed()
-        assert reader.events[-1].payload["action"] == "removed"
-        await bob.say(await bob.make_conversation(assistant_mode="off"), "The end.")
-        await all_of_bob.until(lambda r: "The end." in r.raw.decode())
-        for each in (reader, all_of_bob):
-            assert "may read this" in each.raw.decode()
-            assert "may not read" not in each.raw.decode()
-    await bob.close()
+    async with Person(pair.b.url) as bob:
+        await bob.register("Bob")
+        conversation = await pair.ada.make_conversation(assistant_mode="off")
+        await pair.ada.add(conversation, bob)
+        async with bob.stream(f"/api/stream/conversations/{conversation}") as reader, bob.stream("/api/stream") as all_of_bob:
+            for each in (reader, all_of_bob):
+                await each.until_type("stream.ready")
+            await pair.ada.say(conversation, "Bob may read this.")
+            answer = await pair.ada.request("DELETE", f"/api/conversations/{conversation}/participants/{bob.id}")
+            assert answer.status_code == 204
+            await pair.ada.say(conversation, "Bob may not read this.")
+            await reader.until_closed()
+            assert reader.events[-1].payload["action"] == "removed"
+            await bob.say(await bob.make_conversation(assistant_mode="off"), "The end.")
+            await all_of_bob.until(lambda r: "The end." in r.raw.decode())
+            for each in (reader, all_of_bob):
+                assert "may read this" in each.raw.decode()
+                assert "may not read" not in each.raw.decode()
 
 
 async def test_deltas_need_no_look_at_the_log_over_redis(
