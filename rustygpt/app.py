@@ -37,6 +37,7 @@ from rustygpt.http.cors import cors_middleware, trusted_origins
 from rustygpt.http.cursors import PageCursors
 from rustygpt.http.middleware import RequestContextMiddleware, SecurityHeadersMiddleware
 from rustygpt.http.problem import exception_handlers
+from rustygpt.http.request_head import HEAD_KEY, HeadLimits, Refusal
 from rustygpt.http.routing import merge_methods
 from rustygpt.lifespan import Parts, running
 from rustygpt.limits.middleware import RateLimitMiddleware
@@ -85,9 +86,9 @@ def create_app(settings: Settings, dsn: str) -> Application:
     parts = _build_parts(settings, dsn)
 
     @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, HeadLimits]]:
         async with running(parts):
-            yield
+            yield {HEAD_KEY: _head_limits(parts)}
 
     starlette = Starlette(
         routes=merge_methods(_routes(parts)),
@@ -109,6 +110,13 @@ def create_app(settings: Settings, dsn: str) -> Application:
     )
     starlette.router.redirect_slashes = False  # its redirects repeat the Host header; an address has one spelling
     return Application(starlette, parts)
+
+
+def _head_limits(parts: Parts) -> HeadLimits:
+    def count(reason: Refusal) -> None:
+        parts.metrics.http_connections_refused_total.labels(reason).inc()
+
+    return HeadLimits(parts.settings.server.head_timeout_seconds, count)
 
 
 def _build_parts(settings: Settings, dsn: str) -> Parts:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from rustygpt.settings_table import HttpUrl, Table
+from rustygpt.settings_table import HttpUrl, Seconds, Table
 
 
 class CorsSettings(Table):
@@ -40,6 +40,7 @@ class ServerSettings(Table):
     trusted_proxies: tuple[str, ...] = ()
     max_body_bytes: int = Field(1_048_576, ge=1_024, le=67_108_864)
     keep_alive_seconds: int = Field(75, ge=1, le=3_600)
+    head_timeout_seconds: Seconds = 20.0
     cors: CorsSettings = CorsSettings()
 
     @field_validator("trusted_proxies")

@@ -59,6 +59,7 @@ LOGIN_RESULTS: Final = ("success", "invalid_credentials", "refused", "disabled",
 ROTATION_REASONS: Final = ("refresh", "password_change", "privilege_change")
 SCRIPT_KINDS: Final = ("migration", "procedure", "seed")
 SCRIPT_RESULTS: Final = ("applied", "unchanged", "failed")
+REFUSAL_REASONS: Final = ("malformed", "head_too_large", "head_too_slow")
 CHECK_RESULTS: Final = ("ok", "failed")
 POOL_STATES: Final = ("idle", "used")
 
@@ -161,6 +162,12 @@ class Metrics:
         self.limits_profiles = self._gauge("rustygpt_limits_profiles", "Rate limit profiles.", of_workers="livemostrecent")
         self.limits_assignments = self._gauge(
             "rustygpt_limits_assignments", "Routes that a rate limit profile is assigned to.", of_workers="livemostrecent"
+        )
+        self.http_connections_refused_total = Closed(
+            self._counter(
+                "http_connections_refused_total", "Connections closed because no request could be made of what came.", "reason"
+            ),
+            reason=REFUSAL_REASONS,
         )
         self.health_checks_total = Closed(
             self._counter("health_checks_total", "Answers of the probes /healthz and /readyz.", "probe", "result"),

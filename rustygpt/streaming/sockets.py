@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from typing_extensions import override
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from rustygpt.http.request_head import PatientProtocol
 
 if TYPE_CHECKING:
     from starlette.types import Scope
@@ -144,7 +145,7 @@ class _LeanFlow(FlowControl):
             self._writable = None
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(PatientProtocol):
     """uvicorn's HTTP protocol with a small write buffer, and a `Peer` for each request."""
 
     is_lost = False
@@ -176,15 +177,3 @@ class BoundedProtocol(HttpToolsProtocol):
         # Not before, and not with a body that stopped the reading: the client's leaving would not be seen behind it.
         if (cycle := self._last_cycle()) is not None and not self.flow.read_paused:
             self.scope[_PEER_KEY] = Peer(self, cycle)  # type: ignore[typeddict-unknown-key]
-
-    @override
-    def send_400_response(self, msg: str) -> None:
-        cycle = self._last_cycle()
-        if self.pipeline or (cycle is not None and cycle.response_started and not cycle.response_complete):
-            self.transport.close()  # a 400 would be read as a part of the answer under way
-        else:
-            super().send_400_response(msg)
-
-    def _last_cycle(self) -> RequestResponseCycle | None:
-        """Return the exchange of the request that was read last; uvicorn does not say that there may be none."""
-        return self.cycle

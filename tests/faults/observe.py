@@ -23,11 +23,13 @@ async def until(fact: Callable[[], Awaitable[Any]], seconds: float = 60.0) -> No
             await asyncio.sleep(0.02)
 
 
-async def metric(url: str, series: str) -> float:
-    """The sum over all series of a server's metrics that begin like this."""
+async def metric(url: str, series: str, *, absent: float | None = None) -> float:
+    """The sum over all series of a server's metrics that begin like this; *absent* where there is none, else that is a failure."""
     async with httpx2.AsyncClient(base_url=url, timeout=60) as client:
         text = (await client.get("/metrics")).text
     found = re.findall(rf"^{re.escape(series)}\S* (\S+)$", text, re.MULTILINE)
+    if not found and absent is not None:
+        return absent
     assert found, f"no {series}"
     return sum(map(float, found))
 
