@@ -24,8 +24,10 @@ from rustygpt.auth.oauth_routes import OAuthRoutes
 from rustygpt.auth.passwords import Passwords
 from rustygpt.auth.procedures import ended_credentials
 from rustygpt.auth.routes import AuthRoutes
+from rustygpt.auth.session_guard import SessionGuard
 from rustygpt.auth.sessions import SessionCookies
 from rustygpt.auth.sign_in import SignIn
+from rustygpt.auth.users import UserRoutes
 from rustygpt.conversations.members import MemberRoutes
 from rustygpt.conversations.routes import ConversationRoutes
 from rustygpt.database.pool import Database
@@ -100,7 +102,7 @@ def create_app(settings: Settings, dsn: str) -> Application:
             Middleware(
                 AuthenticationMiddleware,
                 database=parts.database,
-                settings=settings.session,
+                sessions=_session_guard(parts),
                 trusted_urls=[settings.server.public_url, *trusted_origins(settings.server.cors)],
             ),
             Middleware(RateLimitMiddleware, database=parts.database, table=parts.limits, metrics=parts.metrics),
@@ -213,12 +215,14 @@ def _account_routes(parts: Parts, cursors: PageCursors) -> list[BaseRoute]:
         *AuthRoutes(
             database, sign_in, cookies, cursors, settings.auth, oauth_providers=oauth.names, max_body_bytes=max_bytes
         ).routes,
+    users = UserRoutes(database, sign_in, parts.bus, cursors, max_bytes)
         *OAuthRoutes(database, oauth, cookies, public_url=public_url, is_manual_enabled=is_manual).routes,
     ]
 
 
 def _mention_finder(catalogue: Catalogue) -> FindMention:
     def find(content: str) -> str | None:
+        *users.routes,
         mention = catalogue.find_mention(content)
         return None if mention is None else mention.model or ""
 

@@ -8,6 +8,7 @@
     ├── KeyRevoked          401 RGP.AUTH.KEY_REVOKED     also when it has expired
     ├── OAuthFailed         401 RGP.AUTH.OAUTH_FAILED    with the reason that the page is told
     ├── CsrfRefused         403 RGP.AUTH.CSRF
+    ├── AwaitsApproval      403 RGP.AUTH.PENDING         a user whom no administrator has let in yet
     ├── Forbidden           403 RGP.RBAC.FORBIDDEN
     ├── NotFound            404 RGP.NOT_FOUND            also for what one may not see
     ├── MethodNotAllowed    405 RGP.METHOD
@@ -88,6 +89,10 @@ class OAuthFailed(DomainError):
 
 class CsrfRefused(DomainError):
     status, code, title = 403, "RGP.AUTH.CSRF", "The X-CSRF-TOKEN header is missing or wrong."
+
+
+class AwaitsApproval(DomainError):
+    status, code, title = 403, "RGP.AUTH.PENDING", "An administrator has to approve this account first."
 
 
 class Forbidden(DomainError):

@@ -30,6 +30,7 @@ class SessionSettings(Table):
     idle_seconds: int = Field(28_800, ge=1, le=2_592_000)
     absolute_seconds: int = Field(604_800, ge=1, le=31_536_000)
     max_sessions: int = Field(5, ge=1, le=100)
+    bind_client: Literal["off", "user_agent", "network", "both"] = "off"
 
     @model_validator(mode="after")
     def _idle_within_absolute(self) -> "SessionSettings":
@@ -42,11 +43,23 @@ class AuthSettings(Table):
     """`[auth]`"""
 
     signup: bool = False
+    default_role: Literal["user", "admin", "pending"] = "user"
+    require_approval: bool = False
     password_min_length: int = Field(8, ge=8, le=128)
     argon2_time_cost: int = Field(3, ge=1, le=20)
     argon2_memory_kib: int = Field(65_536, ge=8, le=4_194_304)
     argon2_parallelism: int = Field(1, ge=1, le=64)
     argon2_threads: int = Field(2, ge=1, le=64)
+
+    @property
+    def new_role(self) -> Literal["user", "admin"]:
+        """The role of those who register by themselves."""
+        return "admin" if self.default_role == "admin" else "user"
+
+    @property
+    def new_status(self) -> Literal["active", "pending"]:
+        """Whether those who register by themselves get in at once."""
+        return "pending" if self.require_approval or self.default_role == "pending" else "active"
 
 
 class DatabaseSettings(Table):

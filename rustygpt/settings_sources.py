@@ -47,6 +47,7 @@ WELL_KNOWN: Mapping[str, tuple[str, ...]] = {
     "RUSTYGPT_ADMIN_PASSWORD": ("admin_password",),
     "RUSTYGPT_ADMIN_NAME": ("admin_name",),
     "ENABLE_SIGNUP": ("auth", "signup"),
+    "DEFAULT_USER_ROLE": ("auth", "default_role"),
     "GITHUB_CLIENT_ID": ("oauth", "github", "client_id"),
     "GITHUB_CLIENT_SECRET": ("oauth", "github", "client_secret"),
     "GITHUB_REDIRECT_URI": ("oauth", "github", "redirect_uri"),

@@ -4,7 +4,7 @@ The middleware of `authenticate.py` writes either an Actor or the reason why the
 both, all others raise that reason. What only a person at a browser may do asks for a SessionActor.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
@@ -40,7 +40,16 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class SessionActor(Actor):
-    """A user with a session."""
+    """A user with a session.
+
+    `token` is the one that the browser is to go on with: the one it showed, unless that was just replaced. `is_token_current` is False
+    for one that was replaced a moment ago, whose successor another answer has carried; `must_rotate` is True for one that is to be
+    replaced by this very request.
+    """
+
+    token: str = field(repr=False)
+    is_token_current: bool
+    must_rotate: bool
 
     @property
     def session_id(self) -> SessionId:

@@ -5,26 +5,28 @@ form. Paths outside *prefixes* (pages, assets, probes) cost no look-up and never
 """
 
 from collections.abc import Awaitable, Collection
-from typing import Final
+from typing import Final, TypeVar
 
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rustygpt.auth import procedures
-from rustygpt.auth.actor import REFUSAL_KEY, Actor, KeyActor, SessionActor
+from rustygpt.auth.actor import REFUSAL_KEY, Actor, KeyActor
 from rustygpt.auth.actor import Scope as KeyScope
 from rustygpt.auth.api_keys import find_api_key, is_api_key
 from rustygpt.auth.csrf import CROSS_SITE_POSTS, SAFE_METHODS, origin_of, require_csrf_token, require_own_origin
-from rustygpt.auth.sessions import SESSION_COOKIE, is_token, token_hash
+from rustygpt.auth.session_guard import SessionGuard
+from rustygpt.auth.sessions import SESSION_COOKIE, token_hash
 from rustygpt.database.pool import Database
-from rustygpt.errors import AccountDisabled, DomainError, Forbidden, InvalidCredentials, KeyRevoked, SessionExpired
+from rustygpt.errors import AccountDisabled, AwaitsApproval, DomainError, Forbidden, InvalidCredentials, KeyRevoked
 from rustygpt.http.middleware import ACTOR_KEY
 from rustygpt.http.problem import send_problem
-from rustygpt.settings import SessionSettings
 
 PREFIXES: Final = ("/api/", "/v1/")
 STREAM_PREFIX: Final = "/api/stream"
 """Opening a stream is no activity: browsers reopen them by themselves, and nobody would ever be idle."""
+
+
+AnyActor = TypeVar("AnyActor", bound=Actor)
 
 
 class AuthenticationMiddleware:
@@ -39,14 +41,14 @@ class AuthenticationMiddleware:
         self,
         app: ASGIApp,
         database: Database,
-        settings: SessionSettings,
+        sessions: SessionGuard,
         *,
         trusted_urls: Collection[str] = (),
         prefixes: tuple[str, ...] = PREFIXES,
     ) -> None:
         self._app = app
         self._database = database
-        self._settings = settings
+        self._sessions = sessions
         self._trusted_origins = frozenset(origin_of(url) for url in trusted_urls if url)
         self._prefixes = prefixes
 
@@ -55,40 +57,48 @@ class AuthenticationMiddleware:
             await self._app(scope, receive, send)
             return
         try:
-            await self._examine(scope)
+            send = await self._examine(scope, send)
         except DomainError as refusal:
             await send_problem(scope, receive, send, refusal)
             return
         await self._app(scope, receive, send)
 
-    async def _examine(self, scope: Scope) -> None:
-        """Raises CsrfRefused; everything else that is wrong is kept for `actor_of`."""
+    async def _examine(self, scope: Scope, send: Send) -> Send:
+        """Return how to answer. Raises CsrfRefused; everything else that is wrong is kept for `actor_of`."""
         request = HTTPConnection(scope)
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             # No browser adds this header by itself, so there is nothing to forge; and no cookie stands in for a bad key.
             await self._admit(scope, self._find_key_actor(key.strip(), _scope_of(scope["path"])))
-            return
+            return send
         is_unsafe = scope["method"] not in SAFE_METHODS and scope["path"] not in CROSS_SITE_POSTS
         if is_unsafe:
             require_own_origin(request, self._trusted_origins)
         token = request.cookies.get(SESSION_COOKIE)
         if not token:
-            return
-        finding = self._find_session_actor(token, is_activity=not scope["path"].startswith(STREAM_PREFIX))
-        if await self._admit(scope, finding) and is_unsafe:
+            return send
+        actor = await self._admit(
+            scope, self._sessions.find(request, token, is_activity=not scope["path"].startswith(STREAM_PREFIX))
+        )
+        if actor is None:
+            return send
+        if is_unsafe:
             require_csrf_token(request, token)
+        if not actor.must_rotate:
+            return send
+        scope[ACTOR_KEY] = rotated = await self._sessions.rotate(actor)
+        return self._sessions.handing_out(send, request, rotated) if rotated.is_token_current else send
 
-    async def _admit(self, scope: Scope, finding: Awaitable[Actor]) -> bool:
+    async def _admit(self, scope: Scope, finding: Awaitable[AnyActor]) -> AnyActor | None:
         try:
-            scope[ACTOR_KEY] = await finding
+            scope[ACTOR_KEY] = actor = await finding
         except DomainError as refusal:
             scope[REFUSAL_KEY] = refusal.with_traceback(None)  # its frames hold this very scope
-            return False
-        return True
+            return None
+        return actor
 
     async def _find_key_actor(self, key: str, needed: KeyScope) -> KeyActor:
-        """Raises InvalidCredentials, KeyRevoked, AccountDisabled, Forbidden or Unavailable."""
+        """Raises InvalidCredentials, KeyRevoked, AccountDisabled, AwaitsApproval, Forbidden or Unavailable."""
         found = await find_api_key(self._database, key_hash=token_hash(key)) if is_api_key(key) else None
         if found is None:
             raise InvalidCredentials("There is no such API key.")
@@ -96,25 +106,11 @@ class AuthenticationMiddleware:
             raise KeyRevoked
         if found.state == "disabled":
             raise AccountDisabled
+        if found.state == "pending":
+            raise AwaitsApproval
         if needed not in found.scopes:
             raise Forbidden(f"This API key does not have the scope {needed}.")
         return KeyActor(found.user_id, found.key_id, found.role, found.display_name, found.expires_at)
-
-    async def _find_session_actor(self, token: str, *, is_activity: bool) -> SessionActor:
-        """Raises SessionExpired, AccountDisabled or Unavailable."""
-        if not is_token(token):
-            raise SessionExpired
-        found = await procedures.find_session(
-            self._database,
-            token_hash=token_hash(token),
-            idle_seconds=self._settings.idle_seconds,
-            is_activity=is_activity,
-        )
-        if found is None or found.state in {"revoked", "expired"}:
-            raise SessionExpired
-        if found.state == "disabled":
-            raise AccountDisabled
-        return SessionActor(found.user_id, found.session_id, found.role, found.display_name, found.absolute_expires_at)
 
 
 def _scope_of(path: str) -> KeyScope:

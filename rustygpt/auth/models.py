@@ -8,8 +8,9 @@ from uuid import UUID
 from rustygpt.auth.actor import Scope, UserRole
 from rustygpt.ids import ApiKeyId, SessionId, UserId
 
-UserStatus = Literal["active", "disabled"]
-SessionState = Literal["live", "revoked", "expired", "disabled"]
+UserStatus = Literal["active", "pending", "disabled"]
+NewUserStatus = Literal["active", "pending"]
+SessionState = Literal["live", "revoked", "expired", "pending", "disabled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,10 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class FoundSession:
-    """Who shows a token, and whether it still is good for anything."""
+    """Who shows a token, and whether it still is good for anything.
+
+    `must_rotate`: it is to be replaced now; `is_previous`: it was, a moment ago. `user_agent` and `ip` are those of the sign-in.
+    """
 
     state: SessionState
     session_id: SessionId
@@ -43,13 +47,17 @@ class FoundSession:
     role: UserRole
     display_name: str
     absolute_expires_at: datetime
+    must_rotate: bool
+    is_previous: bool
+    user_agent: str | None
+    ip: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class FoundKey:
     """Who shows an API key, and whether it still is good for anything."""
 
-    state: Literal["live", "revoked", "disabled"]
+    state: Literal["live", "revoked", "pending", "disabled"]
     key_id: ApiKeyId
     user_id: UserId
     role: UserRole

@@ -161,11 +161,13 @@ class OAuth:
             display_name=identity.display_name,
             session=session_id,
             may_create=self._auth.signup,
+            new_role=self._auth.new_role,
+            new_status=self._auth.new_status,
         )
         if used.user_id is None:
             raise oauth_failed(used.outcome)
         if used.outcome == "created":
-            log.info("user_created", user_id=str(used.user_id), role="user", method=identity.provider)
+            log.info("user_created", user_id=str(used.user_id), role=self._auth.new_role, method=identity.provider)
         elif used.outcome == "linked":
             log.info("identity_linked", user_id=str(used.user_id), provider=identity.provider)
         return used.user_id

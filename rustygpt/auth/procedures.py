@@ -10,6 +10,7 @@ from rustygpt.auth.models import (
     EndedSession,
     FoundSession,
     ListedSession,
+    NewUserStatus,
     OpenedSession,
     SignedInUser,
     User,
@@ -29,9 +30,13 @@ async def create_first_administrator(database: Database, *, email: str, display_
     )
 
 
-async def create_user(database: Database, *, email: str, display_name: str, password_hash: str, role: UserRole) -> User:
+async def create_user(
+    database: Database, *, email: str, display_name: str, password_hash: str, role: UserRole, status: NewUserStatus
+) -> User:
     """Raise Conflict when the address is taken."""
-    return await database.one("create_user", User, email=email, display_name=display_name, password_hash=password_hash, role=role)
+    return await database.one(
+        "create_user", User, email=email, display_name=display_name, password_hash=password_hash, role=role, status=status
+    )
 
 
 async def read_user(database: Database, *, actor: UserId) -> User:
@@ -107,6 +112,19 @@ async def rotate_session(
         old_token_hash=old_token_hash,
         new_token_hash=new_token_hash,
         idle_seconds=idle_seconds,
+    )
+
+
+async def rotate_marked_session(
+    database: Database, *, session: SessionId, old_token_hash: bytes, new_token_hash: bytes, grace_seconds: int
+) -> bool:
+    return await database.value(
+        "rotate_marked_session",
+        bool,
+        session=session,
+        old_token_hash=old_token_hash,
+        new_token_hash=new_token_hash,
+        grace_seconds=grace_seconds,
     )
 
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from rustygpt.auth.actor import UserRole
 from rustygpt.auth.identity import ProviderName
+from rustygpt.auth.models import NewUserStatus
 from rustygpt.database.pool import Database
 from rustygpt.ids import SessionId, UserId
 
@@ -98,6 +100,8 @@ async def use_identity(
     display_name: str,
     session: SessionId | None,
     may_create: bool,
+    new_role: UserRole,
+    new_status: NewUserStatus,
 ) -> UsedIdentity:
     """Raise Conflict when somebody else makes an account of that address at this moment."""
     return await database.one(
@@ -110,6 +114,8 @@ async def use_identity(
         display_name=display_name,
         session=session,
         may_create=may_create,
+        new_role=new_role,
+        new_status=new_status,
     )
 
 

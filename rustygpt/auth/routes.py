@@ -15,7 +15,7 @@ from rustygpt.auth.bodies import LoginBody, NewAccount, PasswordBody
 from rustygpt.auth.csrf import CSRF_COOKIE, csrf_token
 from rustygpt.auth.device import device_of
 from rustygpt.auth.models import ListedSession
-from rustygpt.auth.sessions import SESSION_COOKIE, SessionCookies
+from rustygpt.auth.sessions import ROTATED, SessionCookies
 from rustygpt.auth.sign_in import SignedIn, SignIn
 from rustygpt.database.pool import Database
 from rustygpt.errors import AccountDisabled, SessionExpired
@@ -28,7 +28,6 @@ from rustygpt.settings import AuthSettings
 
 MAX_BODY_BYTES: Final = 65_536
 """Far more than an address, two passwords and a name can take."""
-ROTATED: Final = {"X-Session-Rotated": "1"}
 CURSOR_KIND: Final = "sessions"
 
 
@@ -108,7 +107,7 @@ class AuthRoutes:
 
     async def refresh(self, request: Request) -> Response:
         """Replace the session's token."""
-        signed_in = await self._sign_in.refresh(session_actor_of(request), request.cookies[SESSION_COOKIE])
+        signed_in = await self._sign_in.refresh(session_actor_of(request))
         return self._with_cookies(request, json_response(sign_in_answer(signed_in), headers=ROTATED), signed_in)
 
     async def me(self, request: Request) -> Response:
@@ -119,9 +118,8 @@ class AuthRoutes:
             return json_response({"user": asdict(user_of_key), "session": None})
         user = await self._sign_in.me(actor)
         response = json_response({"user": user_answer(user), "session": session_answer(user)})
-        token = request.cookies[SESSION_COOKIE]
-        if request.cookies.get(CSRF_COOKIE) != csrf_token(token):
-            self._cookies.put(response, request, token, user.absolute_expires_at)
+        if actor.is_token_current and request.cookies.get(CSRF_COOKIE) != csrf_token(actor.token):
+            self._cookies.put(response, request, actor.token, user.absolute_expires_at)
         return response
 
     async def list_sessions(self, request: Request) -> Response:
@@ -145,8 +143,7 @@ class AuthRoutes:
         """Change the password: this session gets a new token, all others end."""
         actor = session_actor_of(request)
         body = await read_body(request, PasswordBody, max_bytes=self._max_body_bytes)
-        token = request.cookies[SESSION_COOKIE]
-        signed_in = await self._sign_in.change_password(actor, token, body.current_password, body.new_password)
+        signed_in = await self._sign_in.change_password(actor, body.current_password, body.new_password)
         return self._with_cookies(request, json_response(sign_in_answer(signed_in), headers=ROTATED), signed_in)
 
     def _created(self, request: Request, signed_in: SignedIn) -> Response:

@@ -17,6 +17,8 @@ from rustygpt.auth.csrf import CSRF_COOKIE, csrf_token
 from rustygpt.settings_server import CookieSettings
 
 SESSION_COOKIE: Final = "SESSION_ID"
+ROTATED: Final = {"X-Session-Rotated": "1"}
+"""Headers of an answer whose cookies hold a new token of the same session."""
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import structlog
 
 from rustygpt.auth import procedures
-from rustygpt.auth.actor import SessionActor, UserRole
+from rustygpt.auth.actor import SessionActor
 from rustygpt.auth.backoff import Backoff
 from rustygpt.auth.fields import check_password
 from rustygpt.auth.models import Credentials, SignedInUser, User
@@ -76,7 +76,7 @@ class SignIn:
         """Create the first administrator and sign in. Raises Conflict once set-up is done, and Invalid."""
         if await procedures.is_set_up(self._database):
             raise Conflict("Set-up is done: the first administrator exists.")
-        password_hash = await self._hash("password", password)
+        password_hash = await self.hash_password(password)
         user = await procedures.create_first_administrator(
             self._database, email=email, display_name=display_name, password_hash=password_hash
         )
@@ -85,12 +85,21 @@ class SignIn:
     async def register(self, email: str, password: str, display_name: str, caller: Caller) -> SignedIn:
         """Create an account and sign in. Raises Forbidden when sign-up is off, Conflict when the address is taken, Invalid."""
         self.require_signup()
-        password_hash = await self._hash("password", password)
-        role: UserRole = "user"
+        password_hash = await self.hash_password(password)
         user = await procedures.create_user(
-            self._database, email=email, display_name=display_name, password_hash=password_hash, role=role
+            self._database,
+            email=email,
+            display_name=display_name,
+            password_hash=password_hash,
+            role=self._auth.new_role,
+            status=self._auth.new_status,
         )
         return await self._welcome("register", user, password_hash, caller)
+
+    async def hash_password(self, password: str) -> str:
+        """Return the hash of a new account's password. Raises Invalid for one that the settings do not allow."""
+        _require_password("password", password, self._auth.password_min_length)
+        return await self._passwords.hash(password)
 
     def require_signup(self) -> None:
         """Raise Forbidden unless anyone may create an account."""
@@ -119,21 +128,21 @@ class SignIn:
         """Open a session for whom a provider has vouched. Raises AccountDisabled."""
         return await self._open(user_id, None, caller)
 
-    async def refresh(self, actor: SessionActor, token: str) -> SignedIn:
-        """Replace the session's token; *token* is the present one. Raises SessionExpired when it was replaced meanwhile."""
+    async def refresh(self, actor: SessionActor) -> SignedIn:
+        """Replace the session's token. Raises SessionExpired when it was replaced meanwhile."""
         fresh = new_token()
         await procedures.rotate_session(
             self._database,
             actor=actor.user_id,
             session=actor.session_id,
-            old_token_hash=token_hash(token),
+            old_token_hash=token_hash(actor.token),
             new_token_hash=token_hash(fresh),
             idle_seconds=self._session.idle_seconds,
         )
         self._metrics.auth_session_rotations_total.labels("refresh").inc()
         return await self._signed_in(actor.user_id, actor.session_id, fresh)
 
-    async def change_password(self, actor: SessionActor, token: str, current: str | None, new: str) -> SignedIn:
+    async def change_password(self, actor: SessionActor, current: str | None, new: str) -> SignedIn:
         """Store a new password, replace this session's token and end all others. *current* is None where there is none yet.
 
         Raises InvalidCredentials when *current* is wrong, Invalid, and Conflict when it changed meanwhile.
@@ -156,7 +165,7 @@ class SignIn:
             session=actor.session_id,
             known_hash=known_hash,
             password_hash=await self._passwords.hash(new),
-            old_token_hash=token_hash(token),
+            old_token_hash=token_hash(actor.token),
             new_token_hash=token_hash(fresh),
             idle_seconds=self._session.idle_seconds,
         )
@@ -180,10 +189,6 @@ class SignIn:
     async def me(self, actor: SessionActor) -> SignedInUser:
         """Return the session and its user, as stored now. Raises SessionExpired."""
         return await procedures.require_session(self._database, actor=actor.user_id, session=actor.session_id)
-
-    async def _hash(self, field: str, password: str) -> str:
-        _require_password(field, password, self._auth.password_min_length)
-        return await self._passwords.hash(password)
 
     async def _check(self, password: str, credentials: Credentials | None) -> str | None:
         """Return the account's stored hash, renewed where its parameters are old, or None when the password is wrong."""

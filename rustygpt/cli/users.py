@@ -1,9 +1,13 @@
-"""`rustygpt users`: accounts from the command line. A password comes from a hidden prompt or standard input, never from an argument."""
+"""`rustygpt users`: accounts from the command line. A password comes from a hidden prompt or standard input, never from an argument.
+
+Who may run this may do everything; still the last active administrator stays, as over HTTP.
+"""
 
 import asyncio
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
@@ -12,9 +16,14 @@ from rustygpt.cli.options import AsJson, ConfigFile, DataDir, read_settings
 
 if TYPE_CHECKING:
     from rustygpt.auth.models import User
+    from rustygpt.auth.users import ChangedUser
+    from rustygpt.database.pool import Database
     from rustygpt.settings import Settings
 
-app = typer.Typer(help="Make accounts.", no_args_is_help=True)
+Email = Annotated[str, typer.Option("--email", metavar="ADDRESS", help="What the person signs in with.")]
+Found = TypeVar("Found")
+
+app = typer.Typer(help="Make accounts, list them, change their role and status.", no_args_is_help=True)
 
 
 @app.callback()
@@ -24,7 +33,7 @@ def _group() -> None:
 
 @app.command("create")
 def create(
-    email: Annotated[str, typer.Option("--email", metavar="ADDRESS", help="What the person signs in with.")],
+    email: Email,
     name: Annotated[
         str | None,
         typer.Option("--name", metavar="NAME", help="What others see. (default: the address before its @)", show_default=False),
@@ -59,6 +68,87 @@ def create(
         typer.echo(f"Made {'administrator' if user.role == 'admin' else 'user'} {user.email} ({user.id}).")
 
 
+@app.command("list")
+def list_all(config: ConfigFile = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List all accounts, the oldest first.
+
+    For instance:
+
+        rustygpt users list
+        rustygpt users list --json | jq -r '.[] | select(.status == "pending") | .email'
+    """
+    from rustygpt.auth.users import list_users_for_operator
+
+    users = _with_database(config, data_dir, list_users_for_operator)
+    if as_json:
+        typer.echo(json.dumps([_json(user) for user in users], indent=2, ensure_ascii=False))
+    else:
+        for user in users:
+            typer.echo(f"{user.status:8}  {user.role:5}  {user.email}  {user.display_name}")
+
+
+@app.command("set-role")
+def set_role(
+    email: Email,
+    role: Annotated[Literal["admin", "user"], typer.Option("--role", help="What they are from now on.")],
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Make somebody an administrator, or no longer one. Their sessions get new tokens; the last administrator stays.
+
+    For instance:
+
+        rustygpt users set-role --email ada@example.org --role admin
+    """
+    from rustygpt.auth.users import update_user_by_operator
+
+    _report(_with_database(config, data_dir, lambda db: update_user_by_operator(db, email=email, role=role, status=None)))
+
+
+@app.command("set-status")
+def set_status(
+    email: Email,
+    status: Annotated[Literal["active", "pending", "disabled"], typer.Option("--status", help="Whether they get in.")],
+    config: ConfigFile = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Let somebody in, or keep them out. Live streams of who is kept out end within sse.session_poll_seconds.
+
+    For instance:
+
+        rustygpt users set-status --email ada@example.org --status active
+    """
+    from rustygpt.auth.users import update_user_by_operator
+
+    _report(_with_database(config, data_dir, lambda db: update_user_by_operator(db, email=email, role=None, status=status)))
+
+
+def _with_database(config: ConfigFile, data_dir: DataDir, work: "Callable[[Database], Awaitable[Found]]") -> Found:
+    from rustygpt.cli.connection import database_server, open_database, quiet_logging, require_private_database
+
+    settings = read_settings(config, data_dir=data_dir)
+    quiet_logging(settings.logging)
+    require_private_database(settings)
+
+    async def run(dsn: str) -> Found:
+        async with open_database(settings, dsn) as database:
+            return await work(database)
+
+    with database_server(settings) as dsn:
+        return asyncio.run(run(dsn))
+
+
+def _report(changed: "ChangedUser") -> None:
+    account = changed.account
+    verb = "Changed" if changed.is_changed else "Nothing to change for"
+    typer.echo(f"{verb} {account['email']}: role {account['role']}, status {account['status']}.")
+
+
+def _json(user: "User") -> dict[str, str]:
+    fields = ("id", "email", "display_name", "role", "status")
+    return {name: str(getattr(user, name)) for name in fields}
+
+
 async def _create(settings: "Settings", dsn: str, email: str, name: str, password: str, *, is_admin: bool) -> "User":
     from rustygpt.auth.passwords import Passwords
     from rustygpt.auth.procedures import create_user
@@ -74,6 +164,7 @@ async def _create(settings: "Settings", dsn: str, email: str, name: str, passwor
                 display_name=name,
                 password_hash=await passwords.hash(password),
                 role="admin" if is_admin else "user",
+                status="active",
             )
     finally:
         passwords.close()

@@ -16,6 +16,7 @@ from rustygpt.auth.actor import actor_of, find_actor
 from rustygpt.auth.authenticate import AuthenticationMiddleware
 from rustygpt.auth.passwords import Passwords
 from rustygpt.auth.routes import AuthRoutes
+from rustygpt.auth.session_guard import SessionGuard
 from rustygpt.auth.sessions import SessionCookies
 from rustygpt.auth.sign_in import SignIn
 from rustygpt.database.pool import Database
@@ -115,7 +116,7 @@ class Site:
                 Middleware(
                     AuthenticationMiddleware,
                     database=database,
-                    settings=self.session,
+                    sessions=SessionGuard(database, self.session, cookies, self.announcer, self.metrics),
                     trusted_urls=[public_url],
                 ),
             ],

@@ -45,7 +45,7 @@ async def test_setup_stays_closed_when_the_administrator_is_gone(site: Site, ada
 
 async def test_administrator_made_by_the_operator_closes_the_setup(site: Site, database) -> None:
     """After `users create --role admin` a stranger cannot set up."""
-    await create_user(database, email="op@example.com", display_name="Op", password_hash="x", role="admin")
+    await create_user(database, email="op@example.com", display_name="Op", password_hash="x", role="admin", status="active")
     assert (await site.browser().post("/api/setup", ADMIN)).status_code == 409
 
 

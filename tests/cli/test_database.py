@@ -117,3 +117,29 @@ def test_data_folder_serves_commands_one_after_another(tmp_path: Path) -> None:
     assert made.returncode == 0, made.stderr
     assert rustygpt("db", "status", *data, cwd=tmp_path).stdout == "The database is up to date.\n"
     assert not (tmp_path / "data" / "postgres" / "cluster" / "postmaster.pid").exists()
+
+
+async def test_accounts_are_listed_and_changed_from_the_command_line(dsn: str, owner: asyncpg.Connection, tmp_path: Path) -> None:
+    """Role and status change with a note in the audit log; who is disabled is signed out; unknown addresses are an error."""
+    extra = {"DATABASE_URL": dsn}
+    for name, role in (("ada", "admin"), ("bob", "user")):
+        await owner.execute("select rustygpt.insert_user($1 || '@example.org', $1, null, $2)", name, role)
+    bob = ["--email", "BOB@example.org"]
+    raised = rustygpt("users", "set-role", *bob, "--role", "admin", cwd=tmp_path, extra=extra)
+    assert raised.stdout == "Changed bob@example.org: role admin, status active.\n", raised.stderr
+    assert rustygpt("users", "set-status", *bob, "--status", "disabled", cwd=tmp_path, extra=extra).returncode == 0
+    assert "Nothing to change" in rustygpt("users", "set-status", *bob, "--status", "disabled", cwd=tmp_path, extra=extra).stdout
+    listed = json.loads(rustygpt("users", "list", "--json", cwd=tmp_path, extra=extra).stdout)
+    assert [(user["email"], user["role"], user["status"]) for user in listed] == [
+        ("ada@example.org", "admin", "active"),
+        ("bob@example.org", "admin", "disabled"),
+    ]
+    assert "disabled  admin  bob@example.org  bob" in rustygpt("users", "list", cwd=tmp_path, extra=extra).stdout
+    assert await owner.fetchval("select array_agg(action order by id) from rustygpt.audit_log") == [
+        "user.role_changed",
+        "user.status_changed",
+    ]
+    last = rustygpt("users", "set-role", "--email", "ada@example.org", "--role", "user", cwd=tmp_path, extra=extra)
+    assert (last.returncode, "last active administrator" in last.stderr) == (ExitCode.FAILURE, True)
+    nobody = rustygpt("users", "set-role", "--email", "no@example.org", "--role", "user", cwd=tmp_path, extra=extra)
+    assert (nobody.returncode, "no such account" in nobody.stderr) == (ExitCode.FAILURE, True)

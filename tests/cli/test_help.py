@@ -12,6 +12,7 @@ from rustygpt.cli.main import app
 from tests.cli.command import REPOSITORY, rustygpt
 
 COMMANDS = ["serve", "config show", "db status", "db migrate", "db new-epoch", "users create"]
+COMMANDS += ["users list", "users set-role", "users set-status"]
 
 
 def options(command: str) -> set[str]:

@@ -4,15 +4,20 @@ language sql immutable as $$
   select lower(p_email)
 $$;
 
--- insert_user: add an account. Arguments as create_user; p_password_hash may be null for who came by a provider. Raises RG409 RGP.CONFLICT when the address is taken.
-create or replace function rustygpt.insert_user(p_email text, p_display_name text, p_password_hash text, p_role text)
-returns rustygpt.users
+-- insert_user: add an account. Arguments as create_user; p_password_hash may be null for who came by a provider. An administrator
+-- closes the set-up. Raises RG409 RGP.CONFLICT when the address is taken. Locks installation (administrators only).
+create or replace function rustygpt.insert_user(
+  p_email text, p_display_name text, p_password_hash text, p_role text, p_status text default 'active'
+) returns rustygpt.users
 language plpgsql as $$
 declare
   v_user rustygpt.users;
 begin
-  insert into rustygpt.users (email, email_key, display_name, password_hash, role)
-  values (p_email, rustygpt.email_key(p_email), p_display_name, p_password_hash, p_role)
+  if p_role = 'admin' then
+    update rustygpt.installation i set set_up_at = clock_timestamp() where i.set_up_at is null;
+  end if;
+  insert into rustygpt.users (email, email_key, display_name, password_hash, role, status)
+  values (p_email, rustygpt.email_key(p_email), p_display_name, p_password_hash, p_role, p_status)
   on conflict on constraint users_email_key do nothing
   returning * into v_user;
   if not found then
@@ -47,18 +52,17 @@ end
 $$;
 
 -- create_user: add an account, by registration or by an operator. The caller decides whether that is allowed.
--- p_password_hash: Argon2id, PHC format. p_role: admin or user; an administrator made this way closes the set-up too.
+-- p_password_hash: Argon2id, PHC format. p_role: admin or user.
+-- p_status: active, or pending for an account that waits until an administrator lets it in.
 -- Returns the account. Raises RG409 RGP.CONFLICT when the address is taken. Locks installation (administrators only).
-create or replace function rustygpt_api.create_user(p_email text, p_display_name text, p_password_hash text, p_role text)
-returns table (id uuid, email text, display_name text, role text, status text, created_at timestamptz)
+create or replace function rustygpt_api.create_user(
+  p_email text, p_display_name text, p_password_hash text, p_role text, p_status text
+) returns table (id uuid, email text, display_name text, role text, status text, created_at timestamptz)
 language plpgsql security definer set search_path = rustygpt, pg_temp as $$
 declare
   v_user users;
 begin
-  if p_role = 'admin' then
-    update installation i set set_up_at = clock_timestamp() where i.set_up_at is null;
-  end if;
-  v_user := insert_user(p_email, p_display_name, p_password_hash, p_role);
+  v_user := insert_user(p_email, p_display_name, p_password_hash, p_role, p_status);
   return query select v_user.id, v_user.email, v_user.display_name, v_user.role, v_user.status, v_user.created_at;
 end
 $$;

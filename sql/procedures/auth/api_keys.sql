@@ -71,7 +71,7 @@ end
 $$;
 
 -- find_api_key: who shows this key. Returns no row for an unknown one. p_key_hash: SHA-256 of the key.
--- state is live, revoked (or expired) or disabled (its user is). To spare writes last_used_at is written once a minute.
+-- state is live, revoked (or expired), or pending or disabled (its user is). To spare writes last_used_at is written once a minute.
 create or replace function rustygpt_api.find_api_key(p_key_hash bytea)
 returns table (
   state text, key_id uuid, user_id uuid, role text, display_name text, scopes text[], expires_at timestamptz
@@ -87,7 +87,11 @@ begin
     return;
   end if;
   select u.* into v_user from users u where u.id = v_key.user_id;
-  state := case when not is_key_live(v_key, now()) then 'revoked' when v_user.status <> 'active' then 'disabled' else 'live' end;
+  state := case
+    when not is_key_live(v_key, now()) then 'revoked'
+    when v_user.status <> 'active' then v_user.status
+    else 'live'
+  end;
   if state = 'live' and (v_key.last_used_at is null or v_key.last_used_at < now() - interval '1 minute') then
     update api_keys k set last_used_at = now() where k.id = v_key.id;
   end if;

@@ -49,7 +49,8 @@ $$;
 
 -- use_identity: find, link or create the account of a person whom a provider has just vouched for.
 -- p_subject: the provider's name for the person. p_email: their address if the provider verified it, else null.
--- p_session: the session whose user links this identity, or null to sign in. p_may_create: whether strangers may make accounts.
+-- p_session: the session whose user links this identity, or null to sign in. p_may_create: whether strangers may make accounts,
+-- which begin with p_new_role and p_new_status.
 -- With a session the identity is linked to its user, whatever the address. Without, a known identity is its account; an unknown one
 -- goes to the account of the same address only if that address was verified, so that nobody gets in by typing somebody else's.
 -- outcome is known, linked or created, with the account; or, with nothing written, why not: session_ended, identity_taken,
@@ -57,7 +58,8 @@ $$;
 -- Raises RG409 RGP.CONFLICT when somebody else makes an account of that address at this moment.
 -- Locks the name of the identity, the identity, then the user.
 create or replace function rustygpt_api.use_identity(
-  p_provider text, p_subject text, p_email text, p_is_private_email boolean, p_display_name text, p_session uuid, p_may_create boolean
+  p_provider text, p_subject text, p_email text, p_is_private_email boolean, p_display_name text, p_session uuid, p_may_create boolean,
+  p_new_role text, p_new_status text
 ) returns table (outcome text, user_id uuid)
 language plpgsql security definer set search_path = rustygpt, pg_temp as $$
 #variable_conflict use_column
@@ -89,14 +91,14 @@ begin
     if found and v_user.email_verified_at is null then
       return query select 'email_taken', null::uuid;
       return;
-    elsif found and v_user.status <> 'active' then
+    elsif found and v_user.status = 'disabled' then
       return query select 'account_disabled', null::uuid;
       return;
     elsif not found and not p_may_create then
       return query select 'signup_disabled', null::uuid;
       return;
     elsif not found then
-      v_user := insert_user(p_email, p_display_name, null, 'user');
+      v_user := insert_user(p_email, p_display_name, null, p_new_role, p_new_status);
       v_outcome := 'created';
     end if;
   end if;

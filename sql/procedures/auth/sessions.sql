@@ -27,7 +27,7 @@ declare
   v_ended uuid[];
 begin
   select u.* into v_user from users u where u.id = p_user for no key update;
-  if v_user.status is distinct from 'active' then
+  if coalesce(v_user.status, 'disabled') = 'disabled' then
     perform fail('RG423', 'RGP.AUTH.DISABLED', 'This account is disabled.');
   end if;
   if p_known_hash is not null and p_known_hash is distinct from v_user.password_hash then
@@ -58,14 +58,17 @@ begin
 end
 $$;
 
--- find_session: who shows this token. Returns no row for an unknown one.
+-- find_session: who shows this token. Returns no row for an unknown one, and for one that was replaced, unless the session still takes
+-- it for a moment: then is_previous. must_rotate says that the token shown is to be replaced now, by rotate_marked_session.
 -- p_token_hash: SHA-256 of the token. p_is_activity: false for what must not keep a session alive, such as a stream.
 -- Activity pushes the idle limit to p_idle_seconds from now, but never past the absolute one. To spare writes this is done
 -- once a minute, or every tenth of p_idle_seconds where that is shorter.
--- state is live, revoked, expired or disabled (the user is). Locks the session when it writes.
+-- state is live, revoked, expired, or pending or disabled (the user is). user_agent and ip are those of the sign-in.
+-- Locks the session when it writes.
 create or replace function rustygpt_api.find_session(p_token_hash bytea, p_idle_seconds integer, p_is_activity boolean)
 returns table (
-  state text, session_id uuid, user_id uuid, role text, display_name text, absolute_expires_at timestamptz
+  state text, session_id uuid, user_id uuid, role text, display_name text, absolute_expires_at timestamptz,
+  must_rotate boolean, is_previous boolean, user_agent text, ip text
 )
 language plpgsql security definer set search_path = rustygpt, pg_temp as $$
 declare
@@ -75,16 +78,20 @@ declare
 begin
   select s.* into v_session from sessions s where s.token_hash = p_token_hash;
   if not found then
-    return;
+    select s.* into v_session from sessions s where s.previous_token_hash = p_token_hash and s.previous_until > now();
+    if not found then
+      return;
+    end if;
   end if;
   select u.* into v_user from users u where u.id = v_session.user_id;
   state := case
-    when v_session.revoked_at is not null then 'revoked'
     when v_session.expires_at <= now() then 'expired'
-    when v_user.status <> 'active' then 'disabled'
+    when v_user.status = 'disabled' then 'disabled'  -- which has revoked the session, and says more
+    when v_session.revoked_at is not null then 'revoked'
+    when v_user.status = 'pending' then 'pending'
     else 'live'
   end;
-  if state = 'live' and p_is_activity and v_session.last_seen_at < v_seen_before then
+  if state in ('live', 'pending') and p_is_activity and v_session.last_seen_at < v_seen_before then
     update sessions s
     set last_seen_at = now(),
         expires_at = least(now() + make_interval(secs => p_idle_seconds), s.absolute_expires_at)
@@ -95,7 +102,30 @@ begin
   role := v_user.role;
   display_name := v_user.display_name;
   absolute_expires_at := v_session.absolute_expires_at;
+  is_previous := v_session.token_hash <> p_token_hash;
+  must_rotate := v_session.must_rotate and not is_previous;
+  user_agent := v_session.user_agent;
+  ip := v_session.ip;
   return next;
+end
+$$;
+
+-- rotate_marked_session: give a session whose must_rotate is set a new token. The old one is good for p_grace_seconds more, for the
+-- requests that are under way with it. Returns whether it was done: of several that race, one does it. Locks the session.
+create or replace function rustygpt_api.rotate_marked_session(
+  p_session uuid, p_old_token_hash bytea, p_new_token_hash bytea, p_grace_seconds integer
+) returns boolean
+language plpgsql security definer set search_path = rustygpt, pg_temp as $$
+declare
+  v_now timestamptz := clock_timestamp();
+begin
+  update sessions s
+  set token_hash = p_new_token_hash,
+      previous_token_hash = p_old_token_hash,
+      previous_until = v_now + make_interval(secs => p_grace_seconds),
+      must_rotate = false
+  where s.id = p_session and s.token_hash = p_old_token_hash and s.must_rotate and is_live(s, v_now);
+  return found;
 end
 $$;
 
@@ -131,6 +161,9 @@ declare
 begin
   update sessions s
   set token_hash = p_new_token_hash,
+      previous_token_hash = null,
+      previous_until = null,
+      must_rotate = false,
       last_seen_at = v_now,
       expires_at = least(v_now + make_interval(secs => p_idle_seconds), s.absolute_expires_at)
   where s.id = p_session and s.user_id = p_actor and s.token_hash = p_old_token_hash and is_live(s, v_now);
