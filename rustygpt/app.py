@@ -121,6 +121,12 @@ def _head_limits(parts: Parts) -> HeadLimits:
     return HeadLimits(parts.settings.server.head_timeout_seconds, count)
 
 
+def _session_guard(parts: Parts) -> SessionGuard:
+    settings = parts.settings
+    cookies = SessionCookies(settings.security.cookie, settings.server.public_url)
+    return SessionGuard(parts.database, settings.session, cookies, parts.bus, parts.metrics)
+
+
 def _build_parts(settings: Settings, dsn: str) -> Parts:
     metrics = Metrics()
     database = Database(dsn, settings.database)
@@ -209,20 +215,20 @@ def _account_routes(parts: Parts, cursors: PageCursors) -> list[BaseRoute]:
     public_url, max_bytes = settings.server.public_url, settings.server.max_body_bytes
     sign_in = SignIn(database, parts.passwords, settings.auth, settings.session, parts.bus, metrics)
     cookies = SessionCookies(settings.security.cookie, public_url)
+    users = UserRoutes(database, sign_in, parts.bus, cursors, max_bytes)
     oauth = OAuth(database, sign_in, build_providers(settings.oauth), settings.auth, metrics)
     is_manual = settings.oauth.manual_enabled
     return [
         *AuthRoutes(
             database, sign_in, cookies, cursors, settings.auth, oauth_providers=oauth.names, max_body_bytes=max_bytes
         ).routes,
-    users = UserRoutes(database, sign_in, parts.bus, cursors, max_bytes)
+        *users.routes,
         *OAuthRoutes(database, oauth, cookies, public_url=public_url, is_manual_enabled=is_manual).routes,
     ]
 
 
 def _mention_finder(catalogue: Catalogue) -> FindMention:
     def find(content: str) -> str | None:
-        *users.routes,
         mention = catalogue.find_mention(content)
         return None if mention is None else mention.model or ""
 
