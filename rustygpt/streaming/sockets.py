@@ -27,6 +27,7 @@ SEND_BUFFER_BYTES: Final = 65_536
 """SO_SNDBUF, which the kernel doubles: what is on its way to a client that acknowledges nothing more."""
 WRITE_BUFFER_BYTES: Final = 16_384
 """The event loop's own buffer: `send` waits while it holds more."""
+FLUSH_SECONDS: Final = 2.0
 PIPELINED_REQUESTS: Final = 16
 """Requests that may wait behind the one that is being answered; with more, the connection is closed (one read can bring 14 000)."""
 _PEER_KEY: Final = "rustygpt.peer"
@@ -164,6 +165,13 @@ class BoundedProtocol(PatientProtocol):
         if (peer := self.watching) is not None:
             self.watching = None
             peer.lose()
+
+    @override
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.transport.is_closing():
+            # The last bytes are for a client that reads; one that does not must not hold up the process's end.
+            self.loop.call_later(FLUSH_SECONDS, self.transport.abort)
 
     @override
     def on_headers_complete(self) -> None:
