@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from rustygpt.admin.audit import AuditRoutes
+from rustygpt.admin.config import ConfigRoutes
 from rustygpt.assistant.catalogue import Catalogue, build_catalogue
 from rustygpt.assistant.generation import Workbench
 from rustygpt.assistant.queue import QueueTeller
@@ -204,6 +205,7 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         *ThreadRoutes(database, bus, cursors, max_bytes).routes,
         *AssistantRoutes(database, bus, parts.catalogue, metrics, settings.assistant).routes,
         *AuditRoutes(database, cursors).routes,
+        *ConfigRoutes(settings).routes,
         *LimitRoutes(database, bus, max_bytes).routes,
         *StreamRoutes(database, parts.coordinator, parts.sweeper).routes,
         *spa_routes(WEB_FOLDER),

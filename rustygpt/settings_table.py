@@ -3,11 +3,15 @@
 No message here repeats a value: it may be a secret.
 """
 
+import re
 from collections.abc import Iterator
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
+
+MASK: Final = "********"
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
@@ -35,6 +39,10 @@ class Table(BaseModel):
             raise PydanticCustomError("bool_as_number", "must not be true or false")
         return value
 
+    def masked(self) -> dict[str, Any]:
+        """Return the values as JSON has them; a secret that is set becomes a mask of one length, also inside an address."""
+        return {name: _plain(getattr(self, name)) for name in type(self).model_fields}
+
     def secrets(self, prefix: str = "") -> Iterator[tuple[str, SecretStr]]:
         """Yield every secret below this table with its dotted key."""
         for name in type(self).model_fields:
@@ -50,3 +58,19 @@ def _tables(name: str, value: object) -> Iterator[tuple[str, Table]]:
         yield name, value
     elif isinstance(value, tuple):
         yield from ((f"{name}.{index}", part) for index, part in enumerate(value) if isinstance(part, Table))
+
+
+def _plain(value: object) -> Any:
+    match value:
+        case Table():
+            return value.masked()
+        case tuple():
+            return [_plain(item) for item in value]
+        case SecretStr():
+            return MASK if value.get_secret_value() else ""
+        case Path():
+            return str(value)
+        case str():
+            return re.sub(r"(?<=://)[^/?#@\s]*@", f"{MASK}@", value)  # https://user:password@host
+        case _:
+            return value

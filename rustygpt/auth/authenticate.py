@@ -116,4 +116,4 @@ class AuthenticationMiddleware:
 def _scope_of(path: str) -> KeyScope:
     if path.startswith("/v1/"):
         return "v1"
-    return "admin" if path.startswith("/api/admin/") else "chat"
+    return "admin" if path.startswith("/api/admin/") or path == "/api/config" else "chat"

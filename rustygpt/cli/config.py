@@ -2,18 +2,11 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
-from pydantic import SecretStr
 
 from rustygpt.cli.options import AsJson, ConfigFile, DataDir, load
-
-if TYPE_CHECKING:
-    from rustygpt.settings_table import Table
-
-MASK = "********"
 
 app = typer.Typer(help="Look at the settings.", no_args_is_help=True)
 
@@ -37,16 +30,11 @@ def show(config: ConfigFile = None, data_dir: DataDir = None, as_json: AsJson = 
     from rustygpt.settings import Settings
 
     loaded = load(config, data_dir=data_dir)
-    values = masked(loaded.settings)
+    values = loaded.settings.masked()
     if as_json:
         typer.echo(json.dumps({"settings": values, "origins": dict(loaded.origins)}, indent=2, ensure_ascii=False))
     else:
-        typer.echo("\n".join(toml_lines(values, loaded.origins, masked(Settings()))))
-
-
-def masked(table: "Table") -> dict[str, Any]:
-    """Return a table's values as JSON has them; a secret that is set becomes a mask of one length."""
-    return {name: _plain(getattr(table, name)) for name in type(table).model_fields}
+        typer.echo("\n".join(toml_lines(values, loaded.origins, Settings().masked())))
 
 
 def toml_lines(
@@ -67,22 +55,6 @@ def toml_lines(
             for item in value:
                 yield f"\n[[{path}]]" + (f"  # from {origins[path]}" if path in origins else "")
                 yield from toml_lines(item, {}, {}, path)
-
-
-def _plain(value: object) -> Any:
-    from rustygpt.settings_table import Table
-
-    match value:
-        case Table():
-            return masked(value)
-        case tuple():
-            return [_plain(item) for item in value]
-        case SecretStr():
-            return MASK if value.get_secret_value() else ""
-        case Path():
-            return str(value)
-        case _:
-            return value
 
 
 def _is_table(value: object) -> bool:

@@ -68,6 +68,7 @@ def test_every_well_known_name_reaches_its_setting(file: Path, name: str) -> Non
         "TRUSTED_PROXIES": "10.0.0.0/8, ::1",
         "RUSTYGPT_SECRET_KEY": "k" * 32,
         "ENABLE_SIGNUP": "true",
+        "DEFAULT_USER_ROLE": "pending",
         "OLLAMA_BASE_URL": "http://ollama:11434",
         "OLLAMA_API_BASE_URL": "http://ollama:11434/api",
         "OPENAI_API_BASE_URL": "http://llm/v1",

@@ -1,0 +1,29 @@
+"""`GET /api/config`: the settings in force. Secrets are masked before anything else happens to them, once, when the process starts.
+
+There is nothing to change here: a running server's settings are frozen, and no process could tell the others that they are not.
+"""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from rustygpt.auth.actor import admin_of
+from rustygpt.http.response import json_response
+from rustygpt.settings_table import Table
+
+
+class ConfigRoutes:
+    """For administrators."""
+
+    def __init__(self, settings: Table) -> None:
+        self._masked = settings.masked()
+
+    @property
+    def routes(self) -> list[Route]:
+        """The routes, to be mounted at the top."""
+        return [Route("/api/config", self.read, methods=["GET"])]
+
+    async def read(self, request: Request) -> Response:
+        """Answer all settings as nested tables."""
+        admin_of(request)
+        return json_response({"settings": self._masked})
