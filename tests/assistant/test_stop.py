@@ -143,12 +143,11 @@ async def test_lost_signal_is_found_by_the_heartbeat(ada: Person, upstream: Scri
     assert (await until_status(ada, reply, "cancelled"))["content"] == ""
 
 
-@pytest.mark.parametrize("assistant", [{"deadline_seconds": 3}], indirect=True)
+@pytest.mark.parametrize(
+    "assistant", [{"deadline_seconds": 3}], indirect=True
+)  # a busy machine has stored the first words by then
 async def test_deadline_ends_a_reply_as_timeout(ada: Person, upstream: ScriptedOpenAI) -> None:
-    """A model that goes on past the deadline is stopped: `timeout`, its text kept, an error that says why, the connection closed.
-
-    Three seconds, because a busy machine must have stored the first words by then.
-    """
+    """A model that goes on past the deadline is stopped: `timeout`, its text kept, an error that says why, the connection closed."""
     conversation = await ada.make_conversation()
     async with ada.stream(f"/api/stream/conversations/{conversation}") as stream:
         reply = await ask(ada, conversation, "Hello?")

@@ -38,6 +38,12 @@ class LoadedServer:
         self.error: BaseException | None = None
 
     @property
+    def is_well(self) -> bool:
+        """Raise what the load met; else True."""
+        self._check()
+        return True
+
+    @property
     def address(self) -> str:
         """Host and port."""
         return f"127.0.0.1:{self._process.port}"
@@ -72,21 +78,28 @@ class LoadedServer:
 
 
 @pytest.fixture(scope="module")
-def loaded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The host:port of a server whose metrics move while the tests run."""
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoadedServer]:
+    """A server whose metrics move while the tests run."""
     server = LoadedServer(tmp_path_factory.mktemp("server") / "data")
     try:
         server.start()
-        yield server.address
+        yield server
     finally:
         server.stop()
 
 
 @pytest.fixture(scope="module")
-def scraper(loaded_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+def loaded_server(server: LoadedServer) -> str:
+    """Its host:port."""
+    return server.address
+
+
+@pytest.fixture(scope="module")
+def scraper(server: LoadedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A Prometheus that has scraped the server several times and evaluated every rule."""
-    with prometheus.running(tmp_path_factory.mktemp("prometheus"), loaded_server, TOKEN) as scraper:
+    scrapes, recorded = 'count_over_time(up{job="rustygpt"}[1m]) >= 4 and up == 1', '{__name__=~"job:.*:p95_15m"}'
+    with prometheus.running(tmp_path_factory.mktemp("prometheus"), server.address, TOKEN) as scraper:
         # rate() needs two samples, the rules a turn after that.
-        wait_for("scrapes", lambda: scraper.query('count_over_time(up{job="rustygpt"}[1m]) >= 4 and up == 1'))
-        wait_for("recorded series", lambda: scraper.query('{__name__=~"job:.*:p95_15m"}'))
+        wait_for("scrapes", lambda: server.is_well and scraper.query(scrapes))
+        wait_for("recorded series", lambda: server.is_well and scraper.query(recorded))
         yield scraper
