@@ -12,7 +12,7 @@ import pytest
 from tests.architecture.source_tree import REPOSITORY
 
 UI = REPOSITORY / "rustygpt" / "web" / "ui"
-NPM_FOLDERS = [UI, REPOSITORY / "tests" / "auth" / "oauth" / "emulator"]
+NPM_FOLDERS = [UI, REPOSITORY / "tests" / "auth" / "oauth" / "emulator", REPOSITORY / "tests" / "faults" / "clients"]
 
 
 def test_python_lock_names_only_pypi() -> None:
@@ -47,6 +47,7 @@ def test_npm_lock_names_no_registry(folder: Path) -> None:
         "uv.lock",
         "rustygpt/web/ui/package-lock.json",
         "tests/auth/oauth/emulator/package-lock.json",
+        "tests/faults/clients/package-lock.json",
         "LICENSE",
         "CHANGELOG.md",
         "config.toml",

@@ -13,8 +13,12 @@ begin
   select s.arrival_at into v_arrival
   from rustygpt.limit_states s where s.profile_id = p_profile.id and s.subject = p_subject for update;
   v_now := clock_timestamp();  -- after the wait for the lock
-  -- A clock that was set back, or a profile that became faster, must not lock anybody out: nobody owes more than a burst.
-  v_arrival := least(greatest(v_arrival, v_now), v_now + make_interval(secs => v_step * p_profile.burst));
+  -- Nobody owes more than a burst. Who seems to was counted by a clock that was set back since, or by a slower profile, and may take one:
+  -- a refusal that is raised as an error undoes what is stored here, and would be repeated until the old time has come again.
+  if v_arrival > v_now + make_interval(secs => v_step * p_profile.burst + 0.001) then
+    v_arrival := v_now + make_interval(secs => v_step * (p_profile.burst - 1));
+  end if;
+  v_arrival := greatest(v_arrival, v_now);
   burst := p_profile.burst;
   is_allowed := extract(epoch from v_arrival - v_now) <= v_step * (p_profile.burst - 1) + 0.000001;  -- timestamps have microseconds
   if is_allowed then
