@@ -1,6 +1,7 @@
 """The owner of the database behind a `rustygpt serve` that this benchmark started: joins its private PostgreSQL, to count and to fill."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +10,27 @@ from typing import Any
 
 import asyncpg
 
+from rustygpt.auth.sessions import token_hash
 from rustygpt.database.embedded import EmbeddedPostgres
 
 START_SECONDS = 60.0
 STATEMENT_SECONDS = 600.0
 END_SECONDS = 30.0
+
+
+MEMBERS = """
+with made as (
+  insert into rustygpt.users (email, email_key, display_name, password_hash, role)
+  select name || '@example.org', name || '@example.org', name, '', 'user' from unnest($2::text[]) name returning id
+), numbered as (
+  select id, row_number() over () as number from made
+), signed_in as (
+  insert into rustygpt.sessions (user_id, token_hash, issued_at, last_seen_at, expires_at, absolute_expires_at)
+  select n.id, t.token, now(), now(), now() + interval '1 day', now() + interval '1 day'
+  from numbered n join unnest($1::bytea[]) with ordinality t(token, number) using (number) returning user_id
+)
+select rustygpt.add_member($3::uuid, user_id, 'member') from signed_in
+"""
 
 
 class Owner:
@@ -30,6 +47,12 @@ class Owner:
         """Have calls of procedures counted from now on, by sessions that are opened later too."""
         self.run("alter system set track_functions = 'all'")
         self.run("select pg_reload_conf()")
+
+    def make_members(self, conversation_id: str, count: int) -> list[str]:
+        """Make users, signed in, who are members of a conversation; return their sessions' tokens."""
+        tokens = [secrets.token_urlsafe(32) for _ in range(count)]
+        self.run(MEMBERS, [token_hash(token) for token in tokens], [secrets.token_hex(8) for _ in tokens], conversation_id)
+        return tokens
 
     def calls(self, procedure: str) -> int:
         """Return how often a procedure has been called so far, by sessions that have ended since."""

@@ -16,8 +16,17 @@ from tests.benchmarks.storm_clients import DEADLINE_SECONDS, Outcome, Storm
 from tests.benchmarks.tables import cell, pair, say, show, table
 from tests.benchmarks.visitor import Visitor, stream_path
 
-Kind = Literal["conversation", "user"]
-READERS: Final[dict[Kind, str]] = {"conversation": "read_conversation_events", "user": "read_user_events"}
+Kind = Literal["conversation", "user", "users"]
+NAMES: Final[dict[Kind, str]] = {
+    "conversation": "of one conversation",
+    "user": "of one user",
+    "users": "each of another user",
+}
+READERS: Final[dict[Kind, str]] = {
+    "conversation": "read_conversation_events",
+    "user": "read_user_events",
+    "users": "read_user_events",
+}
 EVENTS_PER_POST: Final = 2
 """message.created and thread.new."""
 SPREAD_SECONDS: Final = 1.0
@@ -40,12 +49,12 @@ class Round:
 
 
 def run(visitor: Visitor, options: argparse.Namespace) -> dict[str, object]:
-    """Measure both kinds of stream, by turns."""
-    found: dict[Kind, list[Round]] = {"conversation": [], "user": []}
+    """Measure all kinds of stream, by turns."""
+    found: dict[Kind, list[Round]] = {kind: [] for kind in NAMES}
     for number in range(options.rounds):
         for kind, rounds in found.items():
             say(
-                f"{options.clients} clients resume {options.events} events, stream of a {kind}, round {number + 1} of {options.rounds}"
+                f"{options.clients} clients resume {options.events} events, streams {NAMES[kind]}, round {number + 1} of {options.rounds}"
             )
             rounds.append(_measure(visitor, kind, options.clients, options.events))
     show(f"{options.clients:,} clients resume {options.events} events each within {SPREAD_SECONDS:g} s", _table(found))
@@ -65,7 +74,7 @@ def _measure(visitor: Visitor, kind: Kind, clients: int, events: int) -> Round:
         queries = owner.calls(READERS[kind]) - before
     return Round(
         outcome=outcome,
-        pages=ceil(outcome.events / PAGE_EVENTS),
+        pages=ceil(outcome.events / PAGE_EVENTS) * (clients if kind == "users" else 1),
         queries=queries,
         server_cpu_seconds=last.cpu_seconds - first.cpu_seconds,
         postgres_cpu_seconds=last.children_cpu_seconds - first.children_cpu_seconds,
@@ -78,16 +87,19 @@ def _prepare(visitor: Visitor, server: Served, owner: Owner, kind: Kind, clients
     path = stream_path(conversation) if kind == "conversation" else "/api/stream"
     with reading(Task(server.port, [path], visitor.cookie)):
         pass  # so that what the process makes once is made
+    cookies = [visitor.cookie]
+    if kind == "users":
+        cookies = [f"SESSION_ID={token}" for token in owner.make_members(conversation, clients)]
     ((epoch, start),) = owner.run("select epoch, position from rustygpt.event_head")
     for number in range(ceil(events / EVENTS_PER_POST)):
         visitor.post(f"/api/conversations/{conversation}/messages", content=f"message {number}")
     ((_, until),) = owner.run("select epoch, position from rustygpt.event_head")
-    return Storm(server.port, path, visitor.cookie, clients, SPREAD_SECONDS, f"{epoch}-{start}", until)
+    return Storm(server.port, path, cookies, clients, SPREAD_SECONDS, f"{epoch}-{start}", until)
 
 
 def _table(found: dict[Kind, list[Round]]) -> str:
     head = [
-        "stream",
+        "streams",
         "not 200",
         "wrong or unfinished",
         "events",
@@ -97,12 +109,12 @@ def _table(found: dict[Kind, list[Round]]) -> str:
         "CPU s",
         "PostgreSQL's",
     ]
-    return table(head, [_row(kind, rounds) for kind, rounds in found.items()])
+    return table(head, [_row(NAMES[kind], rounds) for kind, rounds in found.items()])
 
 
-def _row(kind: str, rounds: Sequence[Round]) -> list[str]:
+def _row(name: str, rounds: Sequence[Round]) -> list[str]:
     return [
-        f"of a {kind}",
+        name,
         cell(rounds, lambda each: each.refused, 0),
         cell(rounds, lambda each: each.outcome.different + each.outcome.unfinished, 0),
         cell(rounds, lambda each: each.outcome.events, 0),

@@ -20,11 +20,14 @@ _ID = re.compile(rb"(?:^|\n)id: [a-z0-9]+-([0-9]+)\n")
 
 @dataclass(frozen=True, slots=True)
 class Storm:
-    """*clients* streams of *path* after the cursor *last_id*, opened evenly over *seconds*; each is done when it has *until* (a position)."""
+    """*clients* streams of *path* after the cursor *last_id*, opened evenly over *seconds*; each is done when it has *until* (a position).
+
+    *cookies* go round.
+    """
 
     port: int
     path: str
-    cookie: str
+    cookies: list[str]
     clients: int
     seconds: float
     last_id: str
@@ -52,7 +55,10 @@ class Outcome:
 class Client:
     """One of the clients."""
 
-    def __init__(self, storm: Storm) -> None:
+    def __init__(self, storm: Storm, number: int) -> None:
+        cookie = storm.cookies[number % len(storm.cookies)]
+        head = f"GET {storm.path} HTTP/1.1\r\nHost: 127.0.0.1:{storm.port}\r\nCookie: {cookie}\r\nLast-Event-ID: {storm.last_id}\r\n\r\n"
+        self.request = head.encode()
         self.socket = socket.socket()
         self.socket.setblocking(False)
         self.began_at = time.monotonic()
@@ -80,18 +86,17 @@ class Client:
 
 def play(storm: Storm) -> Outcome:
     """Let the storm come and pass."""
-    head = f"GET {storm.path} HTTP/1.1\r\nHost: 127.0.0.1:{storm.port}\r\nCookie: {storm.cookie}\r\nLast-Event-ID: {storm.last_id}\r\n\r\n"
     selector, clients, left = selectors.DefaultSelector(), list[Client](), storm.clients
     began_at = time.monotonic()
     while left and time.monotonic() < began_at + DEADLINE_SECONDS:
         due = min(storm.clients, 1 + int((time.monotonic() - began_at) / storm.seconds * storm.clients))
         while len(clients) < due:
-            clients.append(client := Client(storm))
+            clients.append(client := Client(storm, len(clients)))
             selector.register(client.socket, selectors.EVENT_WRITE, client)
         for key, events in selector.select(0.001 if len(clients) < storm.clients else 1.0):
             client = key.data
             if events & selectors.EVENT_WRITE:
-                client.socket.sendall(head.encode())
+                client.socket.sendall(client.request)
                 selector.modify(client.socket, selectors.EVENT_READ, client)
             elif not client.read():
                 selector.unregister(client.socket)
