@@ -54,12 +54,12 @@ class Owner:
         self.run(MEMBERS, [token_hash(token) for token in tokens], [secrets.token_hex(8) for _ in tokens], conversation_id)
         return tokens
 
-    def calls(self, procedure: str) -> int:
-        """Return how often a procedure has been called so far, by sessions that have ended since."""
-        found = self.run(
-            "select calls from pg_stat_user_functions where schemaname = 'rustygpt_api' and funcname = $1", procedure
+    def calls(self, *procedures: str) -> int:
+        """Return how often these procedures have been called so far, by sessions that have ended since."""
+        called = (
+            "select coalesce(sum(calls), 0) from pg_stat_user_functions where schemaname = 'rustygpt_api' and funcname = any($1)"
         )
-        return int(found[0]["calls"]) if found else 0
+        return int(self.run(called, procedures)[0][0])
 
     def end_sessions(self) -> None:
         """End the server's sessions, which opens others: one that ends tells what it counted, one that lives waits ten seconds."""

@@ -22,11 +22,8 @@ NAMES: Final[dict[Kind, str]] = {
     "user": "of one user",
     "users": "each of another user",
 }
-READERS: Final[dict[Kind, str]] = {
-    "conversation": "read_conversation_events",
-    "user": "read_user_events",
-    "users": "read_user_events",
-}
+READERS: Final = ("read_conversation_events", "read_user_events", "read_log")
+"""What reads pages of the log."""
 EVENTS_PER_POST: Final = 2
 """message.created and thread.new."""
 SPREAD_SECONDS: Final = 1.0
@@ -64,17 +61,17 @@ def run(visitor: Visitor, options: argparse.Namespace) -> dict[str, object]:
 def _measure(visitor: Visitor, kind: Kind, clients: int, events: int) -> Round:
     with visitor.server(tokens_per_second=1, flush_ms=0) as server, owning(visitor.folder) as owner:
         owner.count_calls()
-        before = owner.calls(READERS[kind])
+        before = owner.calls(*READERS)
         storm = _prepare(visitor, server, owner, kind, clients, events)
         first = server.usage()
         with asking("-m", "tests.benchmarks.storm_clients") as process:
             outcome = Outcome(**json.loads(process.ask(json.dumps(asdict(storm)), DEADLINE_SECONDS * 2)))
         last = server.usage()
         owner.end_sessions()
-        queries = owner.calls(READERS[kind]) - before
+        queries = owner.calls(*READERS) - before
     return Round(
         outcome=outcome,
-        pages=ceil(outcome.events / PAGE_EVENTS) * (clients if kind == "users" else 1),
+        pages=ceil(outcome.events / PAGE_EVENTS),
         queries=queries,
         server_cpu_seconds=last.cpu_seconds - first.cpu_seconds,
         postgres_cpu_seconds=last.children_cpu_seconds - first.children_cpu_seconds,
