@@ -23,8 +23,16 @@ from rustygpt.observability.metrics import Metrics
 from rustygpt.streaming.backpressure import Block
 from rustygpt.streaming.events import LoggedEvent
 from rustygpt.streaming.frames import Frame, MemberChange, encode_chunk, encode_event
-from rustygpt.streaming.pages import Page, Pages
-from rustygpt.streaming.procedures import Head, read_conversation_events, read_events, read_user_events, renew_epoch, stream_head
+from rustygpt.streaming.pages import WHOLE_LOG, Page, Pages
+from rustygpt.streaming.procedures import (
+    Head,
+    read_conversation_events,
+    read_events,
+    read_log,
+    read_user_events,
+    renew_epoch,
+    stream_head,
+)
 from rustygpt.streaming.ring import Ring
 from rustygpt.streaming.transients import Transients
 
@@ -175,6 +183,15 @@ class Coordinator:
             return self._encode_page(events, upto)
 
         return await self._pages.get((user_id, after), read)
+
+    async def log_page(self, after: int) -> Page:
+        """Read a page of the log of all conversations, or take it from whoever has just read it. Raises NotFound, Unavailable."""
+
+        async def read() -> Page:
+            upto = self.head
+            return self._encode_page(await read_log(self.database, after=after, upto=upto, limit=PAGE_EVENTS), upto)
+
+        return await self._pages.get((WHOLE_LOG, after), read)
 
     def _encode_page(self, events: Sequence[LoggedEvent], upto: int) -> Page:
         self._count_replay(events)

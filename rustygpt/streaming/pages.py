@@ -21,6 +21,9 @@ KEPT_BYTES: Final = 4_194_304
 KEPT_SECONDS: Final = 5.0
 """Since it was last asked for. Readers that were cut at the same moment are back within this, jitter included."""
 
+WHOLE_LOG: Final = UUID(int=0)
+"""In the place of a conversation: all of them."""
+
 Key = tuple[UUID, int]
 """Of which conversation, or for which user, and after which position."""
 

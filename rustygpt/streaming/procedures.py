@@ -32,9 +32,10 @@ class OpenedStream:
 
 @dataclass(frozen=True, slots=True)
 class OpenedUserStream(OpenedStream):
-    """The same for a user's own stream, with the conversations that the user is in at `head`."""
+    """The same for a user's own stream, with the conversations that the user is in at `head`, and has been since `start` if `is_settled`."""
 
     conversations: list[UUID]
+    is_settled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,11 @@ async def renew_epoch(database: Caller, *, epoch: str, position: int) -> str:
 async def read_events(database: Caller, *, after: int, limit: int) -> list[LoggedEvent]:
     """Read the log of all conversations after a position, in order."""
     return await database.many("read_events", LoggedEvent, after=after, limit=limit)
+
+
+async def read_log(database: Caller, *, after: int, upto: int, limit: int) -> list[LoggedEvent]:
+    """Read the log of all conversations in (after, upto], in order. Raises NotFound when some of it is gone."""
+    return await database.many("read_log", LoggedEvent, after=after, upto=upto, limit=limit)
 
 
 async def read_conversation_events(

@@ -116,7 +116,7 @@ class StreamRoutes:
         }
         if isinstance(subscriber, UserSubscriber):
             opened = await open_user_stream(self._database, actor=actor.user_id, **place)
-            subscriber.enter(opened.conversations, opened.head)
+            subscriber.enter(opened.conversations, opened.head, is_settled=opened.is_settled)
             return opened
         assert isinstance(subscriber, ConversationSubscriber)  # noqa: S101 - the only other kind
         conversation_id = ConversationId(subscriber.conversation_id)

@@ -6,23 +6,28 @@ Joining and leaving are events in the stream and take effect at their position, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from typing_extensions import override
 
 from rustygpt.streaming.frames import Frame
+from rustygpt.streaming.pages import Page
 from rustygpt.streaming.subscriber import Pending, Subscriber
 
 if TYPE_CHECKING:
     from rustygpt.streaming.coordinator import Coordinator
+
+SHARED_EVENTS: Final = 1_024
+"""So far behind, all conversations together, are pages read that others can use; whoever is further behind reads only what is its own."""
 
 
 class UserSubscriber(Subscriber):
     """Follows all of a user's conversations on one connection, merged by position.
 
     `_windows` says from which position on, and up to which, each conversation may be shown: joining and leaving are events in the
-    stream and take effect at their position. Below `_rings_from` the rings are not complete and the log is read.
+    stream and take effect at their position. Below `_rings_from` the rings are not complete and the log is read. `_is_settled` says that the
+    windows are right below it, too.
     """
 
     kind = "user"
@@ -33,10 +38,15 @@ class UserSubscriber(Subscriber):
         self._dirty: set[UUID] = set()
         self._early: list[tuple[UUID, int, bool]] | None = []
         self._rings_from = 0
+        self._is_settled = False
         coordinator.register(self)
 
-    def enter(self, conversations: Iterable[UUID], as_of: int) -> None:
-        """Begin with the conversations that the user was in at position *as_of*, and what has changed since `register`."""
+    def enter(self, conversations: Iterable[UUID], as_of: int, *, is_settled: bool) -> None:
+        """Begin with the conversations that the user was in at position *as_of*, and what has changed since `register`.
+
+        *is_settled*: they were the same at the stream's start.
+        """
+        self._is_settled = is_settled
         early, self._early = self._early or [], None
         for conversation_id in conversations:
             self._windows[conversation_id] = (0, None)
@@ -59,6 +69,7 @@ class UserSubscriber(Subscriber):
         if conversation_id in self._windows:
             # Back before the leaving was sent: two windows at once, which the log knows how to show.
             self._rings_from = position
+            self._is_settled = False
         self._windows[conversation_id] = (position, None)
         self._coordinator.follow(self, conversation_id)
 
@@ -91,8 +102,10 @@ class UserSubscriber(Subscriber):
         rings = [self._coordinator.ring(conversation_id) for conversation_id in self._dirty]
         passed = [ring.size() for ring in rings if ring.floor > self.cursor]
         if self.cursor < self._rings_from or passed:
-            page = await self._coordinator.user_page(self.user_id, self.cursor)
-            return _pending(page.frames, page.upto, sum(events for events, _ in passed), sum(size for _, size in passed))
+            page = await self._page()
+            return _pending(
+                page.frames, max(page.upto, self.cursor), sum(events for events, _ in passed), sum(size for _, size in passed)
+            )
         frames: list[Frame] = []
         for conversation_id in self._dirty:
             first, last = self._windows[conversation_id]
@@ -107,6 +120,23 @@ class UserSubscriber(Subscriber):
         elif len(frames) > 1:
             frames.sort(key=_position)
         return _pending(frames, max(upto, self.cursor))
+
+    async def _page(self) -> Page:
+        """Read on in the log: near its end in pages that are the same for everybody, else in pages of this user's own.
+
+        A thousand users that come back at once cost a query and an encoding each for what all of them have missed, otherwise.
+        """
+        if self._is_settled and self._coordinator.head - self.cursor <= SHARED_EVENTS:
+            page = await self._coordinator.log_page(self.cursor)
+            if self._is_settled:  # still
+                return Page([frame for frame in page.frames if self._is_own(frame)], page.upto)
+        return await self._coordinator.user_page(self.user_id, self.cursor)
+
+    def _is_own(self, frame: Frame) -> bool:
+        if frame.audience is not None:
+            return frame.audience == self.user_id
+        window = None if frame.event.conversation_id is None else self._windows.get(frame.event.conversation_id)
+        return window is not None and window[0] <= frame.position and (window[1] is None or frame.position <= window[1])
 
     def _leave(self, upto: int) -> None:
         for conversation_id in self._dirty:

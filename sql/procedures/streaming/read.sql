@@ -50,6 +50,26 @@ begin
 end
 $$;
 
+-- read_log: the log in (p_after, p_upto], all conversations, at most p_limit rows in order, for readers who take from it what is theirs.
+-- Raises as require_history.
+create or replace function rustygpt_api.read_log(p_after bigint, p_upto bigint, p_limit integer)
+returns table (
+  "position" bigint, prev bigint, conversation_id uuid, audience_user_id uuid, type text, root_id uuid, parent_id uuid,
+  message_id uuid, idx integer, content text, payload jsonb, created_at timestamptz
+)
+language plpgsql stable security definer set search_path = rustygpt, pg_temp as $$
+#variable_conflict use_column
+begin
+  perform require_history(p_after);
+  return query
+    select e.position, e.prev, e.conversation_id, e.audience_user_id, e.type, e.root_id, e.parent_id, e.message_id, e.idx, e.content,
+           e.payload, e.created_at
+    from event_log e
+    where e.position > p_after and e.position <= p_upto
+    order by e.position limit p_limit;
+end
+$$;
+
 -- read_user_events: what p_user may see of the log in (p_after, p_upto], at most p_limit rows in order: each conversation between
 -- joining and leaving, both included, and the user's personal events. Raises as require_history.
 create or replace function rustygpt_api.read_user_events(p_user uuid, p_after bigint, p_upto bigint, p_limit integer)
@@ -177,11 +197,13 @@ begin
 end
 $$;
 
--- open_user_stream: where a user's own stream starts, and the conversations that the user is in at `head`.
--- p_max_backlog: events. See rustygpt.resolve_cursor.
+-- open_user_stream: where a user's own stream starts, and the conversations that the user is in at `head`; is_settled when these were the
+-- same ever since `start`. p_max_backlog: events. See rustygpt.resolve_cursor.
 create or replace function rustygpt_api.open_user_stream(
   p_actor uuid, p_epoch text, p_after bigint, p_since timestamptz, p_max_backlog integer
-) returns table (epoch text, head bigint, start bigint, gap_reason text, gap_from bigint, conversations uuid[])
+) returns table (
+  epoch text, head bigint, start bigint, gap_reason text, gap_from bigint, conversations uuid[], is_settled boolean
+)
 language plpgsql stable security definer set search_path = rustygpt, pg_temp as $$
 #variable_conflict use_column
 declare
@@ -193,9 +215,12 @@ begin
   if v.gap_reason is null and v.head - v.start > p_max_backlog and (
     select count(*) from rustygpt_api.read_user_events(p_actor, v.start, v.head, p_max_backlog + 1)
   ) > p_max_backlog then
-    return query select v.epoch, v.head, v.head, 'backfill_limit', v.start, v_conversations;
+    return query select v.epoch, v.head, v.head, 'backfill_limit', v.start, v_conversations, true;
   else
-    return query select v.epoch, v.head, v.start, v.gap_reason, v.gap_from, v_conversations;
+    return query select v.epoch, v.head, v.start, v.gap_reason, v.gap_from, v_conversations, not exists (
+      select from membership_spans s
+      where s.user_id = p_actor and greatest(s.from_position, coalesce(s.to_position, 0)) > v.start
+    );
   end if;
 end
 $$;
