@@ -29,6 +29,7 @@ from rustygpt.auth.session_guard import SessionGuard
 from rustygpt.auth.sessions import SessionCookies
 from rustygpt.auth.sign_in import SignIn
 from rustygpt.auth.users import UserRoutes
+from rustygpt.conversations.invites import InviteRoutes
 from rustygpt.conversations.members import MemberRoutes
 from rustygpt.conversations.routes import ConversationRoutes
 from rustygpt.database.pool import Database
@@ -192,6 +193,7 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         *ApiKeyRoutes(database, bus, cursors, max_bytes).routes,
         *ConversationRoutes(database, bus, cursors, parts.catalogue.require_model, max_bytes).routes,
         *MemberRoutes(database, bus, cursors, max_bytes).routes,
+        *InviteRoutes(database, bus, cursors, max_bytes, public_url=settings.server.public_url).routes,
         *MessageRoutes(
             database,
             bus,

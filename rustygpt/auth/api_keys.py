@@ -17,7 +17,6 @@ from starlette.routing import Route
 from rustygpt.auth.actor import Scope, session_actor_of
 from rustygpt.auth.fields import check_display_name
 from rustygpt.auth.models import FoundKey, ListedKey
-from rustygpt.auth.sessions import is_token, new_token, token_hash
 from rustygpt.database.pool import Database
 from rustygpt.http.body import RequestModel, read_body
 from rustygpt.http.cursors import PageCursors
@@ -25,6 +24,7 @@ from rustygpt.http.request import idempotency_key, path_uuid, query_limit, query
 from rustygpt.http.response import json_response
 from rustygpt.ids import ApiKeyId, UserId
 from rustygpt.signals import Announcer
+from rustygpt.tokens import is_token, new_token, token_hash
 
 log = structlog.get_logger(__name__)
 

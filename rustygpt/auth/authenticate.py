@@ -15,11 +15,12 @@ from rustygpt.auth.actor import Scope as KeyScope
 from rustygpt.auth.api_keys import find_api_key, is_api_key
 from rustygpt.auth.csrf import CROSS_SITE_POSTS, SAFE_METHODS, origin_of, require_csrf_token, require_own_origin
 from rustygpt.auth.session_guard import SessionGuard
-from rustygpt.auth.sessions import SESSION_COOKIE, token_hash
+from rustygpt.auth.sessions import SESSION_COOKIE
 from rustygpt.database.pool import Database
 from rustygpt.errors import AccountDisabled, AwaitsApproval, DomainError, Forbidden, InvalidCredentials, KeyRevoked
 from rustygpt.http.middleware import ACTOR_KEY
 from rustygpt.http.problem import send_problem
+from rustygpt.tokens import token_hash
 
 PREFIXES: Final = ("/api/", "/v1/")
 STREAM_PREFIX: Final = "/api/stream"

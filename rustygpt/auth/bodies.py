@@ -14,11 +14,17 @@ Password = Annotated[str, Field(min_length=1, max_length=MAX_PASSWORD_CHARACTERS
 
 
 class NewAccount(RequestModel):
-    """Body of `POST /api/setup` and `POST /api/auth/register`."""
+    """Body of `POST /api/setup`."""
 
     email: Email
     password: Password
     display_name: DisplayName
+
+
+class Registration(NewAccount):
+    """Body of `POST /api/auth/register`."""
+
+    invite_token: Annotated[str, StringConstraints(min_length=1, max_length=256)] | None = None
 
 
 class LoginBody(RequestModel):

@@ -26,6 +26,13 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class InvitedUser(User):
+    """A new account that joined a conversation; `position` is that event's place in the log."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
 class Credentials:
     """What a password is checked against: an Argon2id hash in PHC format, or None for who signs in by a provider alone."""
 

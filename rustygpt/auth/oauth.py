@@ -15,7 +15,6 @@ from rustygpt.auth import procedures_oauth as procedures
 from rustygpt.auth.identity import ExternalIdentity, Grant, Provider, ProviderName
 from rustygpt.auth.oauth_failure import login_result, oauth_failed, reason_of
 from rustygpt.auth.procedures_oauth import TakenState
-from rustygpt.auth.sessions import is_token, new_token, token_hash
 from rustygpt.auth.sign_in import Caller, SignedIn, SignIn
 from rustygpt.database.pool import Database
 from rustygpt.errors import DomainError, NotFound
@@ -23,6 +22,7 @@ from rustygpt.ids import SessionId, UserId
 from rustygpt.observability.metrics import Metrics
 from rustygpt.settings import AuthSettings
 from rustygpt.settings_oauth import OAuthSettings
+from rustygpt.tokens import is_token, new_token, token_hash
 
 MAX_CODE_CHARACTERS: Final = 2_048
 DEADLINE_SECONDS: Final = 10.0

@@ -9,6 +9,7 @@ from rustygpt.auth.models import (
     EndedCredential,
     EndedSession,
     FoundSession,
+    InvitedUser,
     ListedSession,
     NewUserStatus,
     OpenedSession,
@@ -36,6 +37,32 @@ async def create_user(
     """Raise Conflict when the address is taken."""
     return await database.one(
         "create_user", User, email=email, display_name=display_name, password_hash=password_hash, role=role, status=status
+    )
+
+
+async def check_invite(database: Database, *, token_hash: bytes, email: str) -> None:
+    """Raise NotFound, Forbidden or Conflict when nobody of this address could join by it."""
+    await database.void("check_invite", token_hash=token_hash, email=email)
+
+
+async def register_with_invite(
+    database: Database,
+    *,
+    email: str,
+    display_name: str,
+    password_hash: str,
+    status: NewUserStatus,
+    token_hash: bytes,
+) -> InvitedUser:
+    """Raise Conflict when the address is taken, and as `check_invite`."""
+    return await database.one(
+        "register_with_invite",
+        InvitedUser,
+        email=email,
+        display_name=display_name,
+        password_hash=password_hash,
+        status=status,
+        token_hash=token_hash,
     )
 
 

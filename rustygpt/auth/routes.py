@@ -11,7 +11,7 @@ from starlette.routing import Route
 from rustygpt.auth import procedures
 from rustygpt.auth.actor import SessionActor, actor_of, session_actor_of
 from rustygpt.auth.answers import caller_of, session_answer, sign_in_answer, user_answer
-from rustygpt.auth.bodies import LoginBody, NewAccount, PasswordBody
+from rustygpt.auth.bodies import LoginBody, NewAccount, PasswordBody, Registration
 from rustygpt.auth.csrf import CSRF_COOKIE, csrf_token
 from rustygpt.auth.device import device_of
 from rustygpt.auth.models import ListedSession
@@ -84,11 +84,12 @@ class AuthRoutes:
         return self._created(request, signed_in)
 
     async def register(self, request: Request) -> Response:
-        """Create an account, signed in; 403 while sign-up is off."""
-        self._sign_in.require_signup()
-        body = await read_body(request, NewAccount, max_bytes=self._max_body_bytes)
-        signed_in = await self._sign_in.register(body.email, body.password, body.display_name, caller_of(request))
-        return self._created(request, signed_in)
+        """Create an account, signed in; with an invite it joins that conversation, without one it is 403 while sign-up is off."""
+        body = await read_body(request, Registration, max_bytes=self._max_body_bytes)
+        account, caller = (body.email, body.password, body.display_name), caller_of(request)
+        if body.invite_token is None:
+            return self._created(request, await self._sign_in.register(*account, caller))
+        return self._created(request, await self._sign_in.register_with_invite(*account, body.invite_token, caller))
 
     async def log_in(self, request: Request) -> Response:
         """Open a session; it takes the place of the one this browser has."""

@@ -18,13 +18,14 @@ from starlette.types import Message, Send
 from rustygpt.auth import procedures
 from rustygpt.auth.actor import SessionActor
 from rustygpt.auth.models import FoundSession
-from rustygpt.auth.sessions import ROTATED, SESSION_COOKIE, SessionCookies, is_token, new_token, token_hash
+from rustygpt.auth.sessions import ROTATED, SESSION_COOKIE, SessionCookies
 from rustygpt.database.pool import Database
 from rustygpt.errors import AccountDisabled, AwaitsApproval, NotFound, SessionExpired
 from rustygpt.http.client_address import network_of
 from rustygpt.observability.metrics import Metrics
 from rustygpt.settings import SessionSettings
 from rustygpt.signals import Announcer
+from rustygpt.tokens import is_token, new_token, token_hash
 
 GRACE_SECONDS: Final = 30
 WAITING_ROOM: Final = frozenset({"/api/auth/me", "/api/auth/logout"})

@@ -4,9 +4,6 @@ Two cookies go together: SESSION_ID, which scripts cannot read, and CSRF-TOKEN, 
 end; that it ended earlier is for the server to say.
 """
 
-import hashlib
-import re
-import secrets
 from datetime import UTC, datetime
 from typing import Final
 
@@ -19,23 +16,6 @@ from rustygpt.settings_server import CookieSettings
 SESSION_COOKIE: Final = "SESSION_ID"
 ROTATED: Final = {"X-Session-Rotated": "1"}
 """Headers of an answer whose cookies hold a new token of the same session."""
-
-_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}")
-
-
-def new_token() -> str:
-    """Return a fresh token: 43 characters of unpadded base64url."""
-    return secrets.token_urlsafe(32)
-
-
-def token_hash(token: str) -> bytes:
-    """Return the 32 bytes under which the database knows *token*. The token is random, so one fast hash is enough."""
-    return hashlib.sha256(token.encode()).digest()
-
-
-def is_token(text: str) -> bool:
-    """Say whether *text* has a token's shape; what has not never reaches the database."""
-    return _TOKEN.fullmatch(text) is not None
 
 
 class SessionCookies:

@@ -14,7 +14,6 @@ from rustygpt.auth.backoff import Backoff
 from rustygpt.auth.fields import check_password
 from rustygpt.auth.models import Credentials, SignedInUser, User
 from rustygpt.auth.passwords import Passwords
-from rustygpt.auth.sessions import new_token, token_hash
 from rustygpt.database.pool import Database
 from rustygpt.errors import (
     AccountDisabled,
@@ -27,10 +26,11 @@ from rustygpt.errors import (
     NotFound,
     RateLimited,
 )
-from rustygpt.ids import SessionId, UserId
+from rustygpt.ids import Position, SessionId, UserId
 from rustygpt.observability.metrics import Metrics
 from rustygpt.settings import AuthSettings, SessionSettings
 from rustygpt.signals import Announcer
+from rustygpt.tokens import is_token, new_token, token_hash
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -100,6 +100,29 @@ class SignIn:
         """Return the hash of a new account's password. Raises Invalid for one that the settings do not allow."""
         _require_password("password", password, self._auth.password_min_length)
         return await self._passwords.hash(password)
+
+    async def register_with_invite(
+        self, email: str, password: str, display_name: str, invite_token: str, caller: Caller
+    ) -> SignedIn:
+        """Create an account that joins the invite's conversation, also while sign-up is off, and sign in.
+
+        Raises NotFound, Forbidden or Conflict for an invite that is no good for this address, Conflict when that is taken, Invalid.
+        """
+        if not is_token(invite_token):
+            raise NotFound("There is no such invite.")
+        hashed = token_hash(invite_token)
+        await procedures.check_invite(self._database, token_hash=hashed, email=email)
+        password_hash = await self.hash_password(password)
+        user = await procedures.register_with_invite(
+            self._database,
+            email=email,
+            display_name=display_name,
+            password_hash=password_hash,
+            status=self._auth.new_status,
+            token_hash=hashed,
+        )
+        self._announcer.wake(Position(user.position))
+        return await self._welcome("register", user, password_hash, caller)
 
     def require_signup(self) -> None:
         """Raise Forbidden unless anyone may create an account."""

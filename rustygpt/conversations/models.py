@@ -67,6 +67,27 @@ class AddParticipant(RequestModel):
         return self
 
 
+class CreateInvite(RequestModel):
+    """`POST …/invites`: for one address, or for whoever has the link, `max_uses` times."""
+
+    email: Annotated[Address, Field(pattern=r"^[^@\s]+@[^@\s]+$")] | None = None
+    role: MemberRole = "member"
+    ttl_seconds: Annotated[int, Field(ge=60, le=2_592_000)] = 604_800
+    max_uses: Annotated[int, Field(ge=1, le=1_000)] = 1
+
+    @model_validator(mode="after")
+    def _one_address_one_use(self) -> "CreateInvite":
+        if self.email is not None and self.max_uses != 1:
+            raise ValueError("max_uses must be 1 for an invite to one address")
+        return self
+
+
+class AcceptInvite(RequestModel):
+    """`POST /api/invites/accept`"""
+
+    token: Annotated[str, Field(min_length=1, max_length=256)]
+
+
 class UpdateParticipant(RequestModel):
     """`PATCH …/participants/{user_id}`"""
 

@@ -1,5 +1,5 @@
--- prune_rows: delete idempotency keys older than p_idempotency_seconds, sessions that ended p_session_seconds ago and sign-ins by a
--- provider that never came back, at most p_limit of each. Returns the largest of the counts: p_limit means that there may be more.
+-- prune_rows: delete idempotency keys older than p_idempotency_seconds, sessions that ended p_session_seconds ago, sign-ins by a
+-- provider that never came back and invites that expired long ago, at most p_limit of each. Returns the largest of the counts: p_limit means that there may be more.
 create or replace function rustygpt_api.prune_rows(
   p_idempotency_seconds double precision, p_session_seconds double precision, p_limit integer
 ) returns integer
@@ -22,7 +22,7 @@ begin
     limit p_limit
   );
   get diagnostics v_sessions = row_count;
-  return greatest(v_keys, v_sessions, prune_oauth_states(p_limit));
+  return greatest(v_keys, v_sessions, prune_oauth_states(p_limit), prune_invites(p_limit));
 end
 $$;
 

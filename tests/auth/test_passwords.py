@@ -9,9 +9,9 @@ from argon2 import PasswordHasher
 from rustygpt.auth import passwords as passwords_module
 from rustygpt.auth.passwords import Passwords
 from rustygpt.auth.procedures import open_session
-from rustygpt.auth.sessions import new_token, token_hash
 from rustygpt.errors import InvalidCredentials, Unavailable
 from rustygpt.settings import AuthSettings
+from rustygpt.tokens import new_token, token_hash
 from tests.auth.conftest import MakeSite
 from tests.auth.site import ADMIN, FAST_ARGON2, Browser, Site
 from tests.person import DEADLINE_SECONDS

@@ -160,6 +160,10 @@ begin
     perform require_another_owner(p_conversation, p_user);
   end if;
   delete from members m where m.conversation_id = p_conversation and m.user_id = p_user;
+  if p_user <> p_actor then
+    insert into removals (conversation_id, user_id, removed_at) values (p_conversation, p_user, clock_timestamp())
+    on conflict (conversation_id, user_id) do update set removed_at = excluded.removed_at;
+  end if;
   update conversations c set member_count = c.member_count - 1 where c.id = p_conversation;
   v_position := tell_membership(p_conversation, p_user, v_role, 'removed');
   update membership_spans s set to_position = v_position
