@@ -92,15 +92,18 @@ class Transients:
             await self._has_newcomers.wait()
             self._has_newcomers.clear()
             began = time.monotonic()
-            newcomers, self._newcomers = self._newcomers, set()
-            try:
-                await self._restore(newcomers)
-            except DomainError as error:
-                log.info("state_not_restored", code=error.code, streams=len(newcomers))
-                for subscriber in newcomers:
-                    if subscriber.end_reason is None:
-                        self.greet(subscriber)
+            await self._greet_newcomers()  # a call of its own: whoever leaves meanwhile must not be kept by a variable here
             await asyncio.sleep(max(0.0, began + RESTORE_SECONDS - time.monotonic()))
+
+    async def _greet_newcomers(self) -> None:
+        newcomers, self._newcomers = self._newcomers, set()
+        try:
+            await self._restore(newcomers)
+        except DomainError as error:
+            log.info("state_not_restored", code=error.code, streams=len(newcomers))
+            for subscriber in newcomers:
+                if subscriber.end_reason is None:
+                    self.greet(subscriber)
 
     async def _restore(self, newcomers: Collection[Subscriber]) -> None:
         conversations = {conversation_id for subscriber in newcomers for conversation_id in subscriber.following}

@@ -135,6 +135,10 @@ async def test_who_may_continue_what(ada: Person, bob: Person, upstream: Scripte
     await call.answer(" upon a time.")
     await until_status(ada, reply, "complete")
     assert (await ada.post(path)).json()["code"] == "RGP.CONFLICT"
+    other = await stopped(ada, upstream, conversation, "Twice")
+    changed = await ada.request("PATCH", f"/api/conversations/{conversation}", json={"assistant_mode": "off"})
+    assert changed.status_code == 200
+    assert (await ada.post(f"/api/messages/{other}/continue")).json()["code"] == "RGP.CONFLICT"
     assert (await ada.post("/api/messages/00000000-0000-7000-8000-000000000000/continue")).status_code == 404
     assert (await ada.post("/api/messages/nonsense/continue")).status_code == 400
 

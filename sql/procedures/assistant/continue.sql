@@ -7,19 +7,24 @@ language sql immutable as $$
     then p_generation.provider || '/' || p_generation.model else p_generation.requested_model end
 $$;
 
--- require_continuable: raises RG409 RGP.CONFLICT unless the message is a reply that stopped before its end and was not deleted.
+-- require_continuable: raises RG409 RGP.CONFLICT unless the message is a reply that stopped before its end and was not deleted, in a
+-- conversation whose assistant is not switched off.
 create or replace function rustygpt.require_continuable(p_message uuid) returns void
 language plpgsql stable as $$
 declare
   v_state text;
   v_deleted_at timestamptz;
+  v_mode text;
 begin
-  select g.state, m.deleted_at into v_state, v_deleted_at
-  from rustygpt.messages m left join rustygpt.generations g on g.message_id = m.id where m.id = p_message;
+  select g.state, m.deleted_at, c.assistant_mode into v_state, v_deleted_at, v_mode
+  from rustygpt.messages m join rustygpt.conversations c on c.id = m.conversation_id
+  left join rustygpt.generations g on g.message_id = m.id where m.id = p_message;
   if v_state is null then
     perform rustygpt.fail('RG409', 'RGP.CONFLICT', 'This message is not a reply of the assistant.');
   elsif v_deleted_at is not null then
     perform rustygpt.fail('RG409', 'RGP.CONFLICT', 'This message was deleted.');
+  elsif v_mode = 'off' then
+    perform rustygpt.fail('RG409', 'RGP.CONFLICT', 'The assistant is switched off in this conversation.');
   elsif v_state in ('queued', 'running') then
     perform rustygpt.fail('RG409', 'RGP.CONFLICT', 'This reply is still being written.');
   elsif v_state = 'done' then
