@@ -51,12 +51,13 @@ class PatientProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol with an end to its patience."""
 
     # Beside the instance's dict, which is full: with more than 30 names it would weigh 1.2 KiB more for each idle stream.
-    __slots__ = ("_head_bytes", "_timer")
+    __slots__ = ("_head_bytes", "_is_in_body", "_timer")
     _refusal: Refusal = "malformed"
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._timer: asyncio.TimerHandle | None = None
+        self._is_in_body = False
         super().connection_made(transport)
         self._await_head()
 
@@ -68,12 +69,13 @@ class PatientProtocol(HttpToolsProtocol):
     @override
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._timer is not None:
+        if self._timer is None:
+            if self._is_between_requests():
+                self._await_head()  # whoever says something is to begin a request, or to end one that has its answer already
+        elif not self._is_in_body:
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES:
                 self._refuse("head_too_large")
-        elif self._is_between_requests():
-            self._await_head()  # whoever says something is to begin a request
 
     @override
     def on_message_begin(self) -> None:
@@ -92,7 +94,14 @@ class PatientProtocol(HttpToolsProtocol):
     @override
     def on_headers_complete(self) -> None:
         self._have_head()
+        self._is_in_body = True
         super().on_headers_complete()
+
+    @override
+    def on_message_complete(self) -> None:
+        self._have_head()
+        self._is_in_body = False
+        super().on_message_complete()
 
     @override
     def send_400_response(self, msg: str) -> None:
