@@ -7,6 +7,8 @@ export interface Registration {
   readonly email: string;
   readonly password: string;
   readonly display_name: string;
+  /** Lets somebody in though sign-up is off, and into a conversation. */
+  readonly invite_token?: string;
 }
 
 export const readSetup = (): Promise<SetupState> => call("GET", "/api/setup");

@@ -53,9 +53,12 @@ async function send(method: string, path: string, body: unknown): Promise<Respon
 }
 
 async function request(method: string, path: string, body?: unknown): Promise<Response> {
+  const sent = csrfToken();
   const response = await send(method, path, body);
   if (response.ok) return response;
   const error = await toError(response);
+  // Another answer brought new cookies while this request was on its way; it was refused before anything was done.
+  if (error.code === "RGP.AUTH.CSRF" && method !== "GET" && csrfToken() !== sent) return request(method, path, body);
   if (error.code === "RGP.AUTH.REQUIRED" || error.code === "RGP.AUTH.SESSION_EXPIRED") onSignedOut();
   throw error;
 }

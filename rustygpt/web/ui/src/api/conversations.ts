@@ -1,7 +1,7 @@
 // Conversations, their members, and the models they can use.
 
 import { call, withQuery } from "./client";
-import type { AssistantMode, Conversation, Member, Models, Page, Role, Snapshot } from "./types";
+import type { AssistantMode, Conversation, Invite, Member, Models, NewInvite, Page, Role, Snapshot } from "./types";
 
 export interface NewConversation {
   readonly title: string;
@@ -41,3 +41,11 @@ export const addMember = (id: string, email: string, role: Role): Promise<Member
 export const changeRole = (id: string, userId: string, role: Role): Promise<Member> =>
   call("PATCH", `${one(id)}/participants/${userId}`, { role });
 export const removeMember = (id: string, userId: string): Promise<void> => call("DELETE", `${one(id)}/participants/${userId}`);
+
+/** How many people a link made by the page lets in, for seven days. */
+const INVITE_USES = 10;
+
+export const listInvites = (id: string): Promise<Page<Invite>> => call("GET", withQuery(`${one(id)}/invites`, { limit: PAGE }));
+export const makeInvite = (id: string, role: Role): Promise<NewInvite> => call("POST", `${one(id)}/invites`, { role, max_uses: INVITE_USES });
+export const revokeInvite = (inviteId: string): Promise<void> => call("POST", `/api/invites/${inviteId}/revoke`);
+export const acceptInvite = (token: string): Promise<{ readonly conversation_id: string }> => call("POST", "/api/invites/accept", { token });

@@ -10,6 +10,7 @@ export interface User {
   readonly email: string;
   readonly display_name: string;
   readonly role: string;
+  readonly status: "active" | "pending" | "disabled";
 }
 
 export interface Session {
@@ -75,6 +76,20 @@ export interface Conversation {
   readonly assistant_mode: AssistantMode;
   readonly system_prompt: string | null;
   readonly created_at: string;
+}
+
+/** A link by which people join a conversation. */
+export interface Invite {
+  readonly id: string;
+  readonly role: Role;
+  readonly uses: number;
+  readonly max_uses: number;
+  readonly expires_at: string;
+}
+
+/** As it is shown once. */
+export interface NewInvite extends Invite {
+  readonly url: string;
 }
 
 export interface Member {

@@ -12,6 +12,8 @@ export class SessionStore {
   setup: SetupState = $state.raw({ is_setup: true, oauth: [], signup: false });
   /** The server ended the session while the page was open; what is on the screen stays until the person signs in again. */
   hasEnded = $state(false);
+  /** They have just signed in where an invite's link led them, so there is nothing more to ask. */
+  joinsOnEntry = false;
 
   constructor() {
     whenSignedOut(() => (this.hasEnded = this.phase === "signed_in"));
