@@ -5,7 +5,7 @@ Only a session makes, lists and revokes keys: a key that leaks cannot make itsel
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import structlog
@@ -35,12 +35,19 @@ MAX_KEYS: Final = 100
 CURSOR_KIND: Final = "api_keys"
 
 
+def _in_utc(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be a time in the years 1 to 9999, in UTC") from None
+
+
 class KeyBody(RequestModel):
     """Body of `POST /api/keys`."""
 
     name: Annotated[str, AfterValidator(check_display_name)]
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=3)]
-    expires_at: AwareDatetime | None = None
+    expires_at: Annotated[AwareDatetime, AfterValidator(_in_utc)] | None = None
 
 
 class ApiKeyRoutes:

@@ -2,7 +2,7 @@
 
 So one socket listens, none waits in the queue of a worker that died or hangs, and a worker that has just begun gets its share at once.
 A worker says what it has taken; one that leaves IN_FLIGHT connections lying gets no more, and with all like that the kernel's queue
-holds them. docs/decisions/0008 has the alternatives. Both ends of the channel are here, so that they cannot differ.
+holds them. docs/decisions/0009 has the alternatives. Both ends of the channel are here, so that they cannot differ.
 """
 
 import asyncio
@@ -91,7 +91,7 @@ class Outlet:
 
 
 class Intake:
-    """The worker's end. `run` takes connections until cancelled; *count_open* says how many are open now."""
+    """The worker's end. `run` takes connections until `stop`; *count_open* says how many are open now."""
 
     def __init__(self, channel: socket.socket) -> None:
         channel.setblocking(False)
@@ -99,6 +99,7 @@ class Intake:
         self._taken = 0
         self._told = (0, 0)
         self._readable = asyncio.Event()
+        self._is_stopped = False
         self.count_open: Callable[[], int] = lambda: 0
 
     async def run(self, connect: Callable[[socket.socket], Awaitable[object]]) -> None:
@@ -106,7 +107,7 @@ class Intake:
         loop = asyncio.get_running_loop()
         loop.add_reader(self._channel, self._readable.set)
         try:
-            while True:
+            while not self._is_stopped:
                 await self._readable.wait()
                 self._readable.clear()
                 for connection in self._receive():
@@ -114,9 +115,16 @@ class Intake:
                         await connect(connection)
                     except OSError:  # its client has gone already
                         connection.close()
+                    if self._is_stopped:
+                        break
                 self.tell_load()
         finally:
             loop.remove_reader(self._channel)
+
+    def stop(self) -> None:
+        """Take no further connection; the one that is being taken is. A cancellation would leave it half made, and never closed."""
+        self._is_stopped = True
+        self._readable.set()
 
     def tell_load(self) -> None:
         """Say how many connections were taken and how many are open, if that has changed. Never waits: the numbers are absolute."""

@@ -131,9 +131,9 @@ class WorkerServer(Server):
     @override
     async def main_loop(self) -> None:
         async with asyncio.TaskGroup() as group:
-            taking = group.create_task(self._intake.run(self._connect))
+            group.create_task(self._intake.run(self._connect))
             await super().main_loop()
-            taking.cancel()
+            self._intake.stop()
         self._intake.end()
 
     @override

@@ -179,6 +179,8 @@ async def test_only_administrators_make_admin_keys(site: Site, ada: Person) -> N
         {"expires_at": "2001-01-01T00:00:00Z"},
         {"expires_at": "2999-01-01T00:00:00"},
         {"expires_at": "soon"},
+        {"expires_at": "9999-12-31T23:59:59-14:00"},
+        {"expires_at": "0001-01-01T00:00:00+14:00"},
         {"unknown": 1},
     ],
 )

@@ -13,7 +13,7 @@ import pytest
 from tests.assistant.exchange import until
 from tests.cli.conftest import MakeWorkers
 from tests.cli.many_workers import refuses, threads_of, until_gone
-from tests.person import Person
+from tests.person import DEADLINE_SECONDS, Person
 
 pytestmark = pytest.mark.acceptance
 
@@ -114,6 +114,36 @@ async def test_sigterm_ends_all_and_leaves_nothing(make_workers: MakeWorkers, en
     assert not [each for each in family if each.is_running()]
     assert refuses(server.port)
     assert not list(server.temporary.iterdir())
+
+
+async def test_stop_under_new_connections_waits_for_none(make_workers: MakeWorkers) -> None:
+    """Clients that connect while all ends do not hold it up: no worker reaches its graceful timeout."""
+    server = make_workers(SSE__DRAIN_SECONDS=1)
+    await server.start()
+    answers, is_over = 0, False
+
+    async def knock() -> None:
+        nonlocal answers
+        while not is_over:
+            try:
+                reader, writer = await server.dial()
+                for _ in range(5):
+                    writer.write(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n")
+                    await reader.readuntil(b"}")
+                    answers += 1
+            except (OSError, asyncio.IncompleteReadError):
+                await asyncio.sleep(0.001)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(4):
+            group.create_task(knock())
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while answers < 500:  # noqa: ASYNC110 - the knocking is under way
+                await asyncio.sleep(0.01)
+        code = await server.stop()
+        is_over = True
+    assert code == 0
+    assert "timeout graceful shutdown exceeded" not in server.log.read_text()
 
 
 async def test_killed_parent_leaves_nothing(make_workers: MakeWorkers) -> None:
