@@ -83,7 +83,9 @@ class Sweeper:
         tick = min(1.0, settings.heartbeat_seconds / 2, settings.session_poll_seconds / 2, settings.send_timeout_seconds / 4)
         next_beat_at = time.monotonic() + settings.heartbeat_seconds
         while True:
-            await asyncio.sleep(min(tick, 0.1) if self.is_draining else tick)
+            # Not past the next heartbeat: a cut network is found out by what is sent, and has 45 s in all.
+            due_seconds = max(next_beat_at - time.monotonic(), 0.0)
+            await asyncio.sleep(min(tick, due_seconds, 0.1 if self.is_draining else tick))
             now = time.monotonic()
             is_beat = now >= next_beat_at
             if is_beat:

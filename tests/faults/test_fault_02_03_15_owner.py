@@ -1,7 +1,7 @@
 """Faults 2, 3 and 15: two server processes, and the one that writes a reply is killed, stopped for a while, or told to stop.
 
 A stopped process is one whose lease runs out: nothing but the lease and the fence decides, so a stop of a little more than a lease of
-three seconds is the same as one of sixty seconds with the shipped lease of fifteen.
+two seconds is the same as one of sixty seconds with the shipped lease of fifteen.
 """
 
 import time
@@ -20,7 +20,7 @@ from tests.person import Person
 from tests.server_process import ServerProcess
 from tests.streaming.bus.pair import until_ready
 
-LEASE_SECONDS = 3
+LEASE_SECONDS = 2
 REAP_SECONDS = 5
 """A reaper looks at least so often."""
 COUNT = "count to 100000"
@@ -123,10 +123,10 @@ async def test_fault_03_owner_stopped_and_continued(
 
 @pytest.mark.parametrize("is_dead", [False, True], ids=["alive", "dead"])
 async def test_fault_15_cancelled_from_another_process(
-    make_server: MakeServer, people: People, dsn: str, bus: dict[str, str], owner: asyncpg.Connection, is_dead: bool
+    make_server: MakeServer, people: People, dsn: str, owner: asyncpg.Connection, is_dead: bool
 ) -> None:
     """Stop, pressed twice at another process, also after the death of the writer: one last word, `cancelled`."""
-    async with talking(make_server, people, dsn, bus, LEASE_SECONDS) as talk:
+    async with talking(make_server, people, dsn, {"kind": "postgres"}, LEASE_SECONDS) as talk:
         if is_dead:
             await talk.owner.kill()
         for _ in range(2):
