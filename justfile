@@ -18,7 +18,7 @@ test *options:
 
 # break everything that the design says may break, one after the other, with times and figures; options are pytest's
 faults *options:
-    uv run --frozen --group test pytest tests/faults -v -p no:randomly --durations=0 --durations-min=1 {{ options }}
+    uv run --frozen --group test pytest tests/faults -m "load or not load" -v -p no:randomly --durations=0 --durations-min=1 {{ options }}
 
 # find what is wrong without running it, layers included
 lint:

@@ -99,7 +99,7 @@ class Intake:
         self._taken = 0
         self._told = (0, 0)
         self._readable = asyncio.Event()
-        self._is_stopped = False
+        self._stopped = asyncio.Event()
         self.count_open: Callable[[], int] = lambda: 0
 
     async def run(self, connect: Callable[[socket.socket], Awaitable[object]]) -> None:
@@ -107,7 +107,7 @@ class Intake:
         loop = asyncio.get_running_loop()
         loop.add_reader(self._channel, self._readable.set)
         try:
-            while not self._is_stopped:
+            while not self._stopped.is_set():
                 await self._readable.wait()
                 self._readable.clear()
                 for connection in self._receive():
@@ -115,7 +115,7 @@ class Intake:
                         await connect(connection)
                     except OSError:  # its client has gone already
                         connection.close()
-                    if self._is_stopped:
+                    if self._stopped.is_set():
                         break
                 self.tell_load()
         finally:
@@ -123,7 +123,7 @@ class Intake:
 
     def stop(self) -> None:
         """Take no further connection; the one that is being taken is. A cancellation would leave it half made, and never closed."""
-        self._is_stopped = True
+        self._stopped.set()
         self._readable.set()
 
     def tell_load(self) -> None:

@@ -54,6 +54,7 @@ async def three_replies(ada: Person, quick: Sequence[Recorder], readers: ReaderP
     return readers.report().p99_ms
 
 
+@pytest.mark.load
 async def test_fault_08_twenty_clients_that_do_not_read(
     make_server: MakeServer, people: People, dsn: str, measured: Measured
 ) -> None:

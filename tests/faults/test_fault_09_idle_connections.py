@@ -33,6 +33,7 @@ def streams() -> Iterator[int]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.load
 async def test_fault_09_ten_thousand_idle_streams(
     make_server: MakeServer, people: People, dsn: str, measured: Measured, streams: int
 ) -> None:

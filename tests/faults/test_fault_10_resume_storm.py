@@ -9,6 +9,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pytest
+
 from tests.assistant.exchange import ask
 from tests.faults.conftest import MakeServer, Measured, People, execute
 from tests.faults.observe import until
@@ -100,6 +102,7 @@ async def count_after_stop(server: ServerProcess, dsn: str) -> int:
         return int(await owner.fetchval(CALLS, READERS))
 
 
+@pytest.mark.load
 async def test_fault_10_thousand_clients_come_back_at_once(
     make_server: MakeServer, people: People, own_dsn: str, measured: Measured
 ) -> None:
