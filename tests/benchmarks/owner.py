@@ -10,8 +10,8 @@ from typing import Any
 
 import asyncpg
 
-from rustygpt.auth.sessions import token_hash
 from rustygpt.database.embedded import EmbeddedPostgres
+from rustygpt.tokens import token_hash
 
 START_SECONDS = 60.0
 STATEMENT_SECONDS = 600.0
