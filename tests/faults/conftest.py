@@ -45,11 +45,13 @@ def measured() -> Callable[[str], None]:
     return _measured.append
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of this folder: they start server processes."""
+    """Leave this folder to `just faults`: its tests start server processes, and need minutes and a machine of their own."""
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.acceptance)
+            item.add_marker(pytest.mark.load)
 
 
 @pytest.fixture
