@@ -18,7 +18,7 @@ import structlog
 
 from rustygpt.errors import DomainError, NotFound, SessionExpired, Unavailable
 from rustygpt.streaming.backpressure import Level, build_block, level_of, transients_dropped
-from rustygpt.streaming.frames import HEARTBEAT, Frame, encode_control, encode_retry
+from rustygpt.streaming.frames import HEARTBEAT, Frame, encode_chunk, encode_control, encode_retry
 from rustygpt.streaming.jitter import overload_reconnect_ms
 from rustygpt.streaming.transients import PendingTransients
 
@@ -36,6 +36,7 @@ BLOCK_BYTES: Final = 65_536
 MERGED_BLOCK_BYTES: Final = 262_144
 """Frames that are merged anyway are taken up to this much, as stored: a delta's envelope is ten times its text."""
 LOG_RETRY_SECONDS: Final = 0.5
+_HEARTBEAT_CHUNK: Final = encode_chunk(HEARTBEAT)
 _LATENCY_SAMPLE: Final = 64
 """One send in so many is timed: a histogram costs as much as the send itself."""
 
@@ -106,7 +107,7 @@ class Subscriber(ABC):
         """Write state here and now where nothing else is on its way; else keep it, the last of its place. Say whether it was written."""
         if not self._may_see(frame.conversation_id):
             return False
-        if self._waiter is not None and not self._waiter.done() and self.peer is not None and self.peer.write_chunk(frame.chunk):
+        if self._write_at_once(frame.chunk):
             return True
         if self._transients is None:
             self._transients = PendingTransients()
@@ -132,8 +133,9 @@ class Subscriber(ABC):
 
     def beat(self) -> None:
         """Send a heartbeat unless something else is being sent."""
-        self._is_beat_due = True
-        self._notify()
+        if not self._write_at_once(_HEARTBEAT_CHUNK):
+            self._is_beat_due = True
+            self._notify()
 
     def end(self, reason: str) -> None:
         """Close the stream after what is being sent: left, session_expired, lifetime, drain, epoch_changed, history_pruned or disconnected."""
@@ -272,6 +274,11 @@ class Subscriber(ABC):
             finally:
                 self._waiter = None
         self._is_woken = False
+
+    def _write_at_once(self, chunk: bytes) -> bool:
+        """Write to a reader that waits at the head, without waking its task; ten thousand woken at once hold up everybody else."""
+        waiter = self._waiter
+        return waiter is not None and not waiter.done() and self.peer is not None and self.peer.write_chunk(chunk)
 
     def _notify(self) -> None:
         if self._waiter is not None and not self._waiter.done():
