@@ -129,7 +129,8 @@ class Visitor:
     # --- looking closely
 
     async def violations(self) -> list[str]:
-        """What axe-core finds on the page as it is now: one line each, with the place."""
+        """What axe-core finds on the page once it has a heading: one line each, with the place."""
+        await expect(self.page.locator("main h1").first).to_be_attached()
         found = (await Axe().run(self.page)).response["violations"]
         where = await self.page.title()
         return [f"{where}: {one['id']} ({one['impact']}): {node['html'][:160]}" for one in found for node in one["nodes"]]
