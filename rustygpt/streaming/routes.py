@@ -135,12 +135,15 @@ class Connection:
         self.session_ends_at = math.inf if ends_at is None else now + (ends_at - datetime.now(UTC)).total_seconds()
         self._coordinator = coordinator
         self._sweeper = sweeper
-        self._limit = asyncio.timeout(None)
+        self._limit: asyncio.Timeout | None = None
         self._greeting = b""
 
-    def abort(self) -> None:
-        """Give up a send that does not end."""
-        self._limit.reschedule(asyncio.get_running_loop().time())
+    def abort(self) -> bool:
+        """Give up a send that does not end. False when that was done before, or there is nothing to give up."""
+        limit, self._limit = self._limit, None
+        if limit is not None:
+            limit.reschedule(asyncio.get_running_loop().time())
+        return limit is not None
 
     def prepare(self, start: Start, opened: OpenedStream) -> None:
         """Say where the stream starts, for its greeting."""
@@ -165,15 +168,18 @@ class Connection:
         async def send_bytes(data: bytes) -> None:
             await send({"type": "http.response.body", "body": data, "more_body": True})
 
+        limit = self._limit = asyncio.timeout(None)
         try:
-            async with self._limit:
+            async with limit:
                 await self._begin(send)
                 await self.subscriber.run(send_bytes)
                 await send({"type": "http.response.body", "body": b""})
         except TimeoutError:
-            if not self._limit.expired():
+            if not limit.expired():
                 raise
             # Returning without the last body makes the server cut the connection; the client resumes after its last id.
+        finally:
+            self._limit = None
 
     async def _begin(self, send: Send) -> None:
         """Send the head and the greeting, and let go what only the beginning needed."""

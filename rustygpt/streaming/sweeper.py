@@ -104,8 +104,8 @@ class Sweeper:
         subscriber = connection.subscriber
         since = subscriber.sending_since
         if since is not None and now - since > self._settings.send_timeout_seconds:
-            log.info("stream_stalled", user_id=str(subscriber.user_id), seconds=round(now - since, 1))
-            connection.abort()
+            if connection.abort():  # else it is being cut: a heartbeat's turn can follow at once
+                log.info("stream_stalled", user_id=str(subscriber.user_id), seconds=round(now - since, 1))
         elif now >= connection.session_ends_at:
             subscriber.end("session_expired")
         elif connection.drain_at is not None and now >= connection.drain_at:
