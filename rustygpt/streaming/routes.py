@@ -177,7 +177,9 @@ class Connection:
         except TimeoutError:
             if not limit.expired():
                 raise
-            # Returning without the last body makes the server cut the connection; the client resumes after its last id.
+            # Returning without the last body makes a server close the connection; the client resumes after its last id.
+            if self.subscriber.peer is not None:
+                self.subscriber.peer.cut()
         finally:
             self._limit = None
 

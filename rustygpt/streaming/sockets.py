@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -30,6 +31,7 @@ WRITE_BUFFER_BYTES: Final = 16_384
 FLUSH_SECONDS: Final = 2.0
 PIPELINED_REQUESTS: Final = 16
 """Requests that may wait behind the one that is being answered; with more, the connection is closed (one read can bring 14 000)."""
+_LINGER_NOT: Final = struct.pack("ii", 1, 0)
 _PEER_KEY: Final = "rustygpt.peer"
 
 
@@ -81,6 +83,18 @@ class Peer:
         """Undo `watch`: the connection may live on."""
         self._on_lost = None
         self._protocol.watching = None
+
+    def cut(self) -> None:
+        """End the connection at once, by RST.
+
+        A closed one waits for its last bytes to be taken, and the kernel, when it gives that up, tells the client nothing: it would wait
+        for as long as it cares to.
+        """
+        transport = self._cycle.transport
+        if not transport.is_closing():
+            connection: socket.socket = transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+            transport.abort()
 
     def forget_request(self, keep: Collection[str]) -> None:
         """Let go the request's headers, and of its scope all but the keys *keep*: an open stream would hold them for minutes.
