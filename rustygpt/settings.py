@@ -106,6 +106,7 @@ class LlamaCppSettings(Table):
     context_tokens: int = Field(4_096, ge=0, le=1_048_576)
     slots: int = Field(4, ge=1, le=64)
     gpu_layers: int = Field(-1, ge=-1, le=10_000)
+    max_models: int = Field(2, ge=1, le=64)
 
 
 class ProviderSettings(Table):

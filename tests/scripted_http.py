@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-End = Literal["end", "hang up", "hang"]
-"""After the last piece: end well, close the connection in mid-body, or say nothing more until the client has gone."""
+End = Literal["end", "hang up", "hang", "drop"]
+"""After the last piece: end well, close the connection in mid-body, or say nothing more until the client has gone; or close it at once."""
 CLIENT_GONE_SECONDS = 120.0
 
 
@@ -73,6 +73,8 @@ def _handler(script: ScriptedServer) -> Callable[[asyncio.StreamReader, asyncio.
         try:
             script.requests.append(await _read_request(reader))
             answer = script.next_answer(script.requests[-1].path)
+            if answer.then == "drop":
+                return
             await _write_answer(writer, answer)
             if answer.then == "hang":
                 async with asyncio.timeout(CLIENT_GONE_SECONDS):

@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from rustygpt.assistant.mentions import Mention, find_mention
-from rustygpt.assistant.providers.base import ModelInfo, Provider, ProviderError, ProviderRejected
+from rustygpt.assistant.providers.base import ModelInfo, ModelUse, Provider, ProviderError, ProviderRejected
 from rustygpt.assistant.providers.demo import DemoProvider
 from rustygpt.assistant.providers.llama_cpp import LlamaCppProvider
 from rustygpt.assistant.providers.ollama import OllamaProvider
@@ -33,6 +33,10 @@ LIST_SECONDS = 3.0
 DEFAULT_KEYS = "assistant.default_model (RUSTYGPT__ASSISTANT__DEFAULT_MODEL)"
 
 log = structlog.get_logger(__name__)
+
+
+class ModelUnknown(ProviderRejected):
+    """No provider has such a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,7 @@ class _Listing:
     def __init__(self, provider: Provider) -> None:
         self.provider = provider
         self.models: tuple[ModelInfo, ...] = ()
-        self.known: dict[str, None] = {}
+        self.known: dict[str, ModelInfo] = {}
         self.error: str | None = None
         self._asked_at = float("-inf")
         self._took_seconds = 0.0
@@ -89,7 +93,7 @@ class _Listing:
             self.error = str(error) or f"{self.provider.name} did not list its models in time."
         if self.error != before:
             log.info("provider_listed", provider=self.provider.name, models=len(self.models), reason=self.error)
-        self.known |= dict.fromkeys(model.id for model in self.models)
+        self.known |= {model.id: model for model in self.models}
         self._asked_at = time.monotonic()
         self._took_seconds = self._asked_at - started
 
@@ -127,22 +131,31 @@ class Catalogue:
         """Return the last list, without asking anybody."""
         return tuple(model for listing in self._listings for model in listing.models)
 
-    async def resolve(self, model: str | None) -> tuple[Provider, str]:
+    async def resolve(self, model: str | None, use: ModelUse = "chat") -> tuple[Provider, str]:
         """Find who runs *model*, given as `id`, `provider/id` or None for the default; returns the provider and its id there.
 
-        A model of a provider that is away is found all the same: its own error says more. Raises ProviderRejected.
+        A model of a provider that is away is found all the same: its own error says more. Raises ProviderRejected, also for a model
+        that is known not to be of that *use*.
         """
         await self.refresh(FRESH_SECONDS, self._deciding(model))
         wanted = model or self._default()
         if wanted is None:
-            raise ProviderRejected("There is no model to answer. An administrator can connect one.")
+            raise ModelUnknown("There is no model to answer. An administrator can connect one.")
         found = self._find(wanted)
         if found is None:
             await self.refresh(RETRY_SECONDS)
             found = self._find(wanted)
         if found is None:
-            raise ProviderRejected(f"There is no model called {wanted[:200]!r} here.")
+            raise ModelUnknown(f"There is no model called {wanted[:200]!r} here.")
+        info = self.find_model(*found)
+        if info is not None and use not in info.uses:
+            what = "chat" if use == "chat" else "make embeddings"
+            raise ProviderRejected(f"The model {info.id} cannot {what}.", 400)
         return found
+
+    def find_model(self, provider: Provider, model: str) -> ModelInfo | None:
+        """Return what *provider* last said of *model*; None for one that it never listed."""
+        return next((each.known.get(model) for each in self._listings if each.provider is provider), None)
 
     async def require_model(self, model: str | None) -> None:
         """Raise Invalid when *model* is named and nobody has it; one of a provider that is away is taken for there."""
@@ -159,7 +172,9 @@ class Catalogue:
 
     def find_mention(self, content: str) -> Mention | None:
         """Find the first `@assistant` or `@<model>` in *content*, among the models of the last list."""
-        return find_mention(content, [name for listing in self._listings for name in listing.known])
+        return find_mention(
+            content, [model.id for listing in self._listings for model in listing.known.values() if "chat" in model.uses]
+        )
 
     async def refresh(self, fresh_seconds: float = 0.0, listings: Sequence[_Listing] | None = None) -> None:
         """Ask the providers whose lists are older than *fresh_seconds* (all of them, or those of *listings*), all at once."""
@@ -182,7 +197,8 @@ class Catalogue:
         if self._chosen:
             return self._chosen
         # A provider that is away for a moment keeps its place: nobody's conversation falls to the demo in silence.
-        return next((model for listing in self._listings for model in listing.known if model in _offered(listing)), None)
+        found = (model for listing in self._listings for model in listing.known.values() if model.id in _offered(listing))
+        return next((model.id for model in found if "chat" in model.uses), None)
 
     def _deciding(self, model: str | None) -> Sequence[_Listing]:
         """Return whose lists decide who answers: for a known model its provider's, for the default those up to its provider's."""

@@ -25,7 +25,7 @@ from rustygpt.assistant.procedures import (
     read_prompt,
 )
 from rustygpt.assistant.prompt import build_prompt
-from rustygpt.assistant.providers.base import CompletionRequest, Delta, PromptMessage, Provider, ProviderError, Usage
+from rustygpt.assistant.providers.base import CompletionRequest, Delta, Finish, PromptMessage, Provider, ProviderError, Usage
 from rustygpt.errors import DomainError, Unavailable
 from rustygpt.ids import Position
 
@@ -189,8 +189,10 @@ class Generation:
         asked_at = time.monotonic()
         async with aclosing(provider.stream(CompletionRequest(model, prompt))) as items:
             async for item in items:
-                if not isinstance(item, Delta):
+                if isinstance(item, Finish):
                     return Outcome("length" if item.reason == "length" else "done", _believable(item.usage))
+                if not isinstance(item, Delta):
+                    continue  # the model is being loaded; no tools were offered
                 if not self._bytes:
                     bench.metrics.generation_first_token_seconds.observe(time.monotonic() - asked_at)
                 self._bytes += len(item.content.encode("utf-8", "replace"))

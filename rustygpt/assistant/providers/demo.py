@@ -6,10 +6,21 @@ streams whose every byte is known, for trying the product out and for measuring 
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Literal
 
-from rustygpt.assistant.providers.base import CompletionRequest, Delta, Finish, ModelInfo, PromptMessage, Usage
+from rustygpt.assistant.providers.base import (
+    Capabilities,
+    CompletionRequest,
+    Delta,
+    Embeddings,
+    Finish,
+    ModelInfo,
+    PromptMessage,
+    ProviderRejected,
+    StreamItem,
+    Usage,
+)
 
 MODEL = "demo"
 MAX_COUNT = 100_000
@@ -32,6 +43,11 @@ class DemoProvider:
         self.name = name
         self._tokens_per_second = tokens_per_second
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """It can be cut short, nothing else."""
+        return Capabilities(parameters=frozenset({"max_tokens"}), counts_tokens=True)
+
     async def open(self) -> None:
         """Do nothing."""
 
@@ -42,7 +58,7 @@ class DemoProvider:
         """Return the one model."""
         return (ModelInfo(id=MODEL, provider=self.name),)
 
-    async def stream(self, request: CompletionRequest) -> AsyncGenerator[Delta | Finish]:
+    async def stream(self, request: CompletionRequest) -> AsyncGenerator[StreamItem]:
         """Yield the answer, one delta a number or word; usage counts those deltas, and the words of the prompt."""
         loop = asyncio.get_running_loop()
         started_at, sent = loop.time(), 0
@@ -55,8 +71,15 @@ class DemoProvider:
             await asyncio.sleep(max(0.0, due_at - loop.time()))
             yield Delta(piece)
             sent += 1
-        prompt_words = sum(len(message.content.split()) for message in request.messages)
-        yield Finish(reason, Usage(prompt_words, sent))
+        yield Finish(reason, Usage(_words_in(request.messages), sent))
+
+    async def embed(self, model: str, texts: Sequence[str]) -> Embeddings:
+        """Raise ProviderRejected: it is no model."""
+        raise ProviderRejected("The demo makes no embeddings.", 400)
+
+    async def count_tokens(self, model: str, messages: Sequence[PromptMessage]) -> int | None:
+        """Count words, as its usage does."""
+        return _words_in(messages)
 
 
 def answer_to(question: str) -> Iterator[str]:
@@ -72,6 +95,10 @@ def answer_to(question: str) -> Iterator[str]:
     echo = question if len(question) <= MAX_ECHO_CHARACTERS else question[:MAX_ECHO_CHARACTERS] + " …"
     note = f" {TOO_FAR}" if digits else ""
     yield from _words(f"{GREETING}{note}\n\nYou said:\n\n" + "\n".join(f"> {line}" for line in echo.splitlines()))
+
+
+def _words_in(messages: Sequence[PromptMessage]) -> int:
+    return sum(len(message.content.split()) for message in messages)
 
 
 def _unsaid(messages: tuple[PromptMessage, ...]) -> Iterator[str]:

@@ -22,6 +22,7 @@ PR_SET_PDEATHSIG = 1
 BATCH_TOKENS = 256
 """llama.cpp looks at cancellation between batches only. On 2 cores and a 1.5 GB model a prompt that nobody wants any more is
 dropped after 1.7 s with 256, after 34 s with the default of 2 048, and both read a prompt equally fast."""
+EMBEDDING_TOKENS = 8_192
 PROMPT_CACHE_MIB = 512
 """llama.cpp's own default would let the cache of past prompts grow to 8 GiB."""
 
@@ -33,13 +34,17 @@ class Listening(Protocol):
 
 
 class Order(TypedDict):
-    """What to serve. `context_tokens` is for each slot (0: what the file says, or fits); `gpu_layers` -1: as many as fit."""
+    """What to serve. `context_tokens` is for each slot (0: what the file says, or fits); `gpu_layers` -1: as many as fit.
+
+    `embeds`: make vectors out of texts, and no replies.
+    """
 
     model_file: str
     api_key: str
     context_tokens: int
     slots: int
     gpu_layers: int
+    embeds: bool
 
 
 def main() -> None:
@@ -65,7 +70,12 @@ def _serve(order: Order) -> Listening:
     params.model.path = order["model_file"]
     params.n_ctx = order["context_tokens"] * order["slots"]
     params.n_parallel = order["slots"]
-    params.n_batch = params.n_ubatch = BATCH_TOKENS
+    if order["embeds"]:
+        params.embedding = True
+        # A text to embed must fit into one batch.
+        params.n_batch = params.n_ubatch = order["context_tokens"] or EMBEDDING_TOKENS
+    else:
+        params.n_batch = params.n_ubatch = BATCH_TOKENS
     params.n_gpu_layers = order["gpu_layers"]
     params.cache_ram_mib = PROMPT_CACHE_MIB
     params.hostnames = ["127.0.0.1"]

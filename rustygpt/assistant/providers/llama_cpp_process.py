@@ -19,11 +19,13 @@ import structlog
 from typing_extensions import override
 
 from rustygpt.assistant.providers import llama_cpp_engine
-from rustygpt.assistant.providers.base import ProviderRejected, ProviderTimeout
+from rustygpt.assistant.providers.base import ModelUse, ProviderRejected, ProviderTimeout
 from rustygpt.assistant.providers.openai import OpenAIProvider
 from rustygpt.assistant.providers.upstream import Patience
 from rustygpt.settings import LlamaCppSettings
 
+EngineUse = ModelUse
+"""What an engine is started for: llama.cpp's server either chats or embeds."""
 LOAD_SECONDS = 600.0
 """A model of tens of gigabytes from a slow disk; the generation's own deadline is usually shorter."""
 STOP_SECONDS = 5.0
@@ -50,7 +52,9 @@ class Engine:
         self._transport: asyncio.SubprocessTransport
 
     @classmethod
-    async def start(cls, file: Path, settings: LlamaCppSettings, *, provider_name: str, patience: Patience) -> "Engine":
+    async def start(
+        cls, file: Path, settings: LlamaCppSettings, *, use: EngineUse, provider_name: str, patience: Patience
+    ) -> "Engine":
         """Start the process; it begins to load. In a session of its own, so that Ctrl-C reaches the server alone."""
         engine = cls(file, provider_name, patience, secrets.token_urlsafe(32))
         order: llama_cpp_engine.Order = {
@@ -59,6 +63,7 @@ class Engine:
             "context_tokens": settings.context_tokens,
             "slots": settings.slots,
             "gpu_layers": settings.gpu_layers,
+            "embeds": use == "embed",
         }
         loop, program = asyncio.get_running_loop(), [sys.executable, "-P", llama_cpp_engine.__file__]
         engine._transport, _ = await loop.subprocess_exec(lambda: engine._protocol, *program, start_new_session=True)
@@ -71,6 +76,16 @@ class Engine:
     def is_idle(self) -> bool:
         """No reply is running, and nobody waits for the model to load."""
         return self._users == 0
+
+    @property
+    def is_ready(self) -> bool:
+        """The model is loaded."""
+        return self._provider is not None and not self.has_died
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._transport.get_pid()
 
     @property
     def has_died(self) -> bool:
@@ -118,7 +133,7 @@ class Engine:
             raise ProviderRejected(self._describe("cannot load", self._protocol.complaints()[:1]))  # the first says most
         if self._provider is None:
             self._provider = OpenAIProvider(
-                self._provider_name, address, api_key=self._api_key, patience=self._patience, is_prefilled=True
+                self._provider_name, address, api_key=self._api_key, patience=self._patience, is_llama_cpp=True
             )
             await self._provider.open()
         return self._provider

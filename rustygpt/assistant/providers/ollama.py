@@ -1,19 +1,50 @@
-"""Ollama by its native API: `/api/chat` in NDJSON and `/api/tags`.
+"""Ollama by its native API: `/api/chat` in NDJSON, `/api/embed`, `/api/tags` and `/api/ps`.
 
 Its OpenAI-compatible face lacks options and hides why a reply ended. An error in the middle comes as an `{"error": …}` line
 inside a 200, and only a line with `done: true` ends a reply well.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from typing import Final
 
-from rustygpt.assistant.providers.base import CompletionRequest, Delta, Finish, ModelInfo, Sampling, Usage
-from rustygpt.assistant.providers.upstream import MAX_EVENT_BYTES, Patience, Upstream
+from rustygpt.assistant.providers.base import (
+    ALL_PARAMETERS,
+    Capabilities,
+    CompletionRequest,
+    Delta,
+    Embeddings,
+    Loading,
+    ModelInfo,
+    PromptMessage,
+    ProviderError,
+    Sampling,
+    StreamItem,
+    ToolCallDelta,
+)
+from rustygpt.assistant.providers.ollama_wire import (
+    chat_body,
+    keep_alive_field,
+    options,
+    read_finish,
+    read_model,
+    read_tool_calls,
+)
+from rustygpt.assistant.providers.openai_wire import is_vector
+from rustygpt.assistant.providers.reading import read_lines
+from rustygpt.assistant.providers.upstream import MAX_EVENT_BYTES, MAX_VECTORS_BYTES, Patience, Upstream, body_of
+
+ASSUMED_LOADED_SECONDS: Final = 60.0
+"""A model that answered so lately is taken for loaded; else Ollama is asked first, so that a long loading can be told."""
+LOADED_SECONDS: Final = 1.0
 
 
 class OllamaProvider:
-    """One Ollama server. *models*, if any, is the list that is offered instead of the server's own."""
+    """One Ollama server. *models*, if any, is the list that is offered instead of the server's own.
+
+    *context_tokens* is `num_ctx` of every request, 0 leaves it to the server; *keep_alive* likewise, "" for the server's own.
+    """
 
     def __init__(
         self,
@@ -23,10 +54,20 @@ class OllamaProvider:
         api_key: str = "",
         models: Sequence[str] = (),
         patience: Patience | None = None,
+        context_tokens: int = 0,
+        keep_alive: str = "",
     ) -> None:
         self.name = name
         self._upstream = Upstream(name, normalise_base_url(base_url), api_key.strip(), patience)
         self._models = tuple(models)
+        self._context_tokens = context_tokens
+        self._keep_alive = keep_alive
+        self._answered_at: dict[str, float] = {}
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """All but tool_choice, which Ollama has no word for."""
+        return Capabilities(parameters=ALL_PARAMETERS - {"tool_choice"}, embeds=True, sees_images=True)
 
     async def open(self) -> None:
         """Make the HTTP client; nothing is sent yet."""
@@ -37,51 +78,87 @@ class OllamaProvider:
         await self._upstream.close()
 
     async def models(self) -> tuple[ModelInfo, ...]:
-        """List the configured models, else the pulled ones that can chat, latest first. Raises ProviderError."""
+        """List the configured models, else the pulled ones, latest first. Raises ProviderError."""
+        context = self._context_tokens or None
         if self._models:
-            return tuple(ModelInfo(id=model, provider=self.name) for model in self._models)
-        answer = await self._upstream.get("tags")
+            return tuple(ModelInfo(model, self.name, context) for model in self._models)
+        found = [read_model(entry, self.name, context) for entry in await self._entries("tags")]
+        return tuple(model for model in found if model is not None)
+
+    async def stream(self, request: CompletionRequest) -> AsyncGenerator[StreamItem]:
+        """Yield the reply; see Provider."""
+        upstream, clock = self._upstream, asyncio.get_running_loop().time
+        body = chat_body(request, provider=self.name, context_tokens=self._context_tokens, keep_alive=self._keep_alive)
+        if not await self._is_loaded(request.model):
+            yield Loading()
+        calls, finish = 0, None
+        watch = upstream.watch()
+        try:
+            async with (
+                upstream.post("chat", body, watch) as response,
+                aclosing(read_lines(body_of(response), MAX_EVENT_BYTES, upstream.garbage)) as lines,
+            ):
+                while finish is None and (line := await upstream.wait(watch, anext(lines, None))) is not None:
+                    record = self._record(line)
+                    message = record.get("message")
+                    fields = message if isinstance(message, Mapping) else {}
+                    if isinstance(text := fields.get("content"), str) and text:
+                        yield Delta(text)
+                    if made := read_tool_calls(fields.get("tool_calls"), calls):
+                        calls += len(made)
+                        yield ToolCallDelta(made)
+                    if record.get("done") is True:
+                        finish = read_finish(record, has_called=calls > 0)
+                    elif text or made or fields.get("thinking"):
+                        watch.restart(upstream.patience.idle_seconds)
+                await upstream.read_out(watch, lines)
+        finally:
+            watch.stop()
+        if finish is None:
+            raise upstream.hung_up()
+        self._answered_at[request.model] = clock()
+        yield finish
+
+    async def embed(self, model: str, texts: Sequence[str]) -> Embeddings:
+        """Ask `POST /api/embed`; a text that is too long is an error, never cut in silence. See Provider."""
+        body = {
+            "model": model,
+            "input": list(texts),
+            "truncate": False,
+            "options": options(Sampling(), self._context_tokens),
+            **keep_alive_field(self._keep_alive),
+        }
+        answer = await self._upstream.ask("embed", body, MAX_VECTORS_BYTES)
+        if not isinstance(answer, Mapping):
+            raise self._upstream.garbage()
+        if answer.get("error"):
+            raise self._upstream.rejection(answer["error"])
+        vectors, tokens = answer.get("embeddings"), answer.get("prompt_eval_count")
+        if not isinstance(vectors, list) or len(vectors) != len(texts) or not all(map(is_vector, vectors)):
+            raise self._upstream.garbage()
+        return Embeddings(tuple(map(tuple, vectors)), tokens if isinstance(tokens, int) else None)
+
+    async def count_tokens(self, model: str, messages: Sequence[PromptMessage]) -> int | None:
+        """Return None: Ollama has no way to count."""
+        return None
+
+    async def _is_loaded(self, model: str) -> bool:
+        """Say whether *model* is in memory, or whether that cannot be told."""
+        if asyncio.get_running_loop().time() - self._answered_at.get(model, float("-inf")) < ASSUMED_LOADED_SECONDS:
+            return True
+        try:
+            async with asyncio.timeout(LOADED_SECONDS):
+                entries = await self._entries("ps")
+        except (ProviderError, TimeoutError):
+            return True
+        return any(model in (entry.get("model"), entry.get("name")) for entry in entries)
+
+    async def _entries(self, path: str) -> list[Mapping[str, object]]:
+        answer = await self._upstream.get(path)
         entries = answer.get("models") if isinstance(answer, Mapping) else None
         if not isinstance(entries, list):
             raise self._upstream.garbage()
-        found = [entry for entry in entries if isinstance(entry, Mapping) and _can_chat(entry)]
-        names = [name for entry in found if isinstance(name := entry.get("model") or entry.get("name"), str)]
-        return tuple(ModelInfo(id=name, provider=self.name) for name in names)
-
-    async def stream(self, request: CompletionRequest) -> AsyncGenerator[Delta | Finish]:
-        """Yield the reply; see Provider."""
-        clock = asyncio.get_running_loop().time
-        patience = self._upstream.patience
-        deadline = clock() + patience.first_token_seconds
-        async with (
-            self._upstream.post("chat", _body(request), deadline) as response,
-            aclosing(self._lines(response.aiter_bytes())) as lines,
-        ):
-            while (line := await self._upstream.next_of(lines, deadline)) is not None:
-                message = line.get("message")
-                fields = message if isinstance(message, Mapping) else {}
-                if isinstance(text := fields.get("content"), str) and text:
-                    yield Delta(text)
-                if line.get("done") is True:
-                    yield _finish(line)
-                    return
-                if text or fields.get("thinking"):
-                    deadline = clock() + patience.idle_seconds
-        raise self._upstream.hung_up()
-
-    async def _lines(self, chunks: AsyncIterator[bytes]) -> AsyncGenerator[Mapping[str, object]]:
-        """Cut the body at line feeds, so that a code point split over chunks is whole again. Raises ProviderError."""
-        pending = bytearray()
-        async for chunk in chunks:
-            *lines, rest = (pending + chunk).split(b"\n")
-            for line in lines:
-                if line.strip():
-                    yield self._record(bytes(line))
-            pending = rest
-            if len(pending) > MAX_EVENT_BYTES:
-                raise self._upstream.garbage()
-        if pending.strip():
-            yield self._record(bytes(pending))
+        return [entry for entry in entries if isinstance(entry, Mapping)]
 
     def _record(self, line: bytes) -> Mapping[str, object]:
         record = self._upstream.parse(line)
@@ -96,38 +173,3 @@ def normalise_base_url(text: str) -> str:
     """Return the address of the API for what people write: with `/api`, `/v1`, slashes at the end, or without a scheme."""
     url = text.strip().rstrip("/").removesuffix("/api").removesuffix("/v1").rstrip("/")
     return f"{url if '://' in url else f'http://{url}'}/api"
-
-
-def _body(request: CompletionRequest) -> dict[str, object]:
-    return {
-        "model": request.model,
-        "messages": [{"role": message.role, "content": message.content} for message in request.messages],
-        "stream": True,
-        "options": _options(request.sampling),
-    }
-
-
-def _options(sampling: Sampling) -> dict[str, object]:
-    fields = {
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "num_predict": sampling.max_tokens,
-        "stop": list(sampling.stop) or None,
-        "seed": sampling.seed,
-    }
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _finish(line: Mapping[str, object]) -> Finish:
-    prompt, completion = line.get("prompt_eval_count"), line.get("eval_count")
-    # A prompt that was all in the cache is reported without prompt_eval_count.
-    usage = Usage(prompt if isinstance(prompt, int) else 0, completion) if isinstance(completion, int) else None
-    return Finish("length" if line.get("done_reason") == "length" else "stop", usage)
-
-
-def _can_chat(entry: Mapping[str, object]) -> bool:
-    """Leave out embedding models: by capabilities where Ollama lists them, else by the family."""
-    capabilities, details = entry.get("capabilities"), entry.get("details")
-    if isinstance(capabilities, list):
-        return "completion" in capabilities
-    return not (isinstance(details, Mapping) and "bert" in str(details.get("family")))

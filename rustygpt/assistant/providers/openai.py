@@ -4,33 +4,42 @@ A stream ends well only when the upstream says so, by a finish_reason or by [DON
 What a reasoning model thinks is never shown, but it counts as a sign of life.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
-from typing import Literal, cast
+from contextlib import aclosing, suppress
+from typing import Final
 from urllib.parse import urlsplit
 
-from httpx2 import EventSource, ServerSentEvent
+from httpx2 import HTTPError
 
-from rustygpt.assistant.providers.base import CompletionRequest, Delta, Finish, ModelInfo, Sampling, Usage
-from rustygpt.assistant.providers.upstream import MAX_EVENT_BYTES, Patience, Upstream
-
-PUBLIC_BASE_URL = "https://api.openai.com/v1"
-NO_CHAT = ("embed", "whisper", "tts", "dall-e", "moderation", "transcribe", "realtime", "audio", "image", "rerank", "sora")
-"""What the ids of models that cannot chat contain; the protocol has no field for it."""
-GO_ON = (
-    "Your last message was cut off. Continue it exactly where it stops, in the middle of a word if need be. "
-    "Do not repeat anything of it, and do not say that you continue."
+from rustygpt.assistant.providers.base import (
+    Capabilities,
+    CompletionRequest,
+    Embeddings,
+    ModelInfo,
+    PromptMessage,
+    StreamItem,
 )
-"""The protocol has no way to give the beginning of a reply; a server that takes a last message for it is the exception."""
+from rustygpt.assistant.providers.openai_wire import (
+    LimitField,
+    ReplyReader,
+    completion_body,
+    message_body,
+    read_embeddings,
+    uses_of,
+)
+from rustygpt.assistant.providers.reading import Watch, read_events
+from rustygpt.assistant.providers.upstream import MAX_EVENT_BYTES, MAX_VECTORS_BYTES, Patience, Upstream, body_of
+
+PUBLIC_BASE_URL: Final = "https://api.openai.com/v1"
+AFTER_FINISH_SECONDS: Final = 5.0
 
 
 class OpenAIProvider:
     """One OpenAI-compatible upstream.
 
     *base_url* may be written with or without `/v1` and a slash at the end. *models*, if any, is the list that is offered
-    instead of the upstream's own: for servers without `GET /models`, or to offer a few out of hundreds. *is_prefilled*: the
-    server is a llama.cpp, which writes on where a last message of the assistant's stops.
+    instead of the upstream's own: for servers without `GET /models`, or to offer a few out of hundreds. *is_llama_cpp*: the
+    server is a llama.cpp, which writes on where a last message of the assistant's stops, and counts tokens.
     """
 
     def __init__(
@@ -41,15 +50,20 @@ class OpenAIProvider:
         api_key: str = "",
         models: Sequence[str] = (),
         patience: Patience | None = None,
-        is_prefilled: bool = False,
+        is_llama_cpp: bool = False,
     ) -> None:
         self.name = name
-        self._is_prefilled = is_prefilled
+        self._is_llama_cpp = is_llama_cpp
         base = normalise_base_url(base_url)
         self._upstream = Upstream(name, base, api_key.strip(), patience)
         self._models = tuple(models)
         # OpenAI's reasoning models refuse max_tokens; most other servers know nothing else.
-        self._limit_field = "max_completion_tokens" if base == PUBLIC_BASE_URL else "max_tokens"
+        self._limit_field: LimitField = "max_completion_tokens" if base == PUBLIC_BASE_URL else "max_tokens"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """All that the protocol has: what a server or model behind it cannot do, it refuses by itself."""
+        return Capabilities(embeds=True, sees_images=True, counts_tokens=self._is_llama_cpp)
 
     async def open(self) -> None:
         """Make the HTTP client; nothing is sent yet."""
@@ -60,112 +74,74 @@ class OpenAIProvider:
         await self._upstream.close()
 
     async def models(self) -> tuple[ModelInfo, ...]:
-        """List the configured models, else those of `GET /models` that can chat. Raises ProviderError."""
+        """List the configured models, else those of `GET /models` that can chat or embed. Raises ProviderError."""
         if self._models:
-            return tuple(ModelInfo(id=model, provider=self.name) for model in self._models)
+            return tuple(ModelInfo(model, self.name, uses=uses_of(model) or frozenset({"chat"})) for model in self._models)
         answer = await self._upstream.get("models")
         data = answer.get("data") if isinstance(answer, Mapping) else None
         if not isinstance(data, list):
             raise self._upstream.garbage()
         entries = [entry for entry in data if isinstance(entry, Mapping) and isinstance(entry.get("id"), str) and entry["id"]]
-        chatting = [entry for entry in entries if not any(word in entry["id"].lower() for word in NO_CHAT)]
-        return tuple(ModelInfo(entry["id"], self.name, _context_tokens(entry)) for entry in sorted(chatting, key=_rank))
+        return tuple(
+            ModelInfo(entry["id"], self.name, _context_tokens(entry), uses)
+            for entry in sorted(entries, key=_rank)
+            if (uses := uses_of(entry["id"]))
+        )
 
-    async def stream(self, request: CompletionRequest) -> AsyncGenerator[Delta | Finish]:
+    async def stream(self, request: CompletionRequest) -> AsyncGenerator[StreamItem]:
         """Yield the reply; see Provider."""
-        clock = asyncio.get_running_loop().time
-        patience, reply = self._upstream.patience, _Reply(self._upstream)
-        deadline = clock() + patience.first_token_seconds
-        async with (
-            self._upstream.post("chat/completions", self._body(request), deadline) as response,
-            aclosing(cast("AsyncGenerator[ServerSentEvent]", aiter(EventSource(response, MAX_EVENT_BYTES)))) as events,
-        ):
-            while not reply.is_done and (event := await self._upstream.next_of(events, deadline)):
-                if text := reply.take(event.data):
-                    yield Delta(text)
-                if reply.has_begun:
-                    deadline = clock() + patience.idle_seconds
+        upstream = self._upstream
+        body = completion_body(request, self._limit_field, is_prefilled=self._is_llama_cpp)
+        idle_seconds, reply = upstream.patience.idle_seconds, ReplyReader(upstream)
+        watch = upstream.watch()
+        try:
+            async with (
+                upstream.post("chat/completions", body, watch) as response,
+                aclosing(read_events(body_of(response), MAX_EVENT_BYTES, upstream.garbage)) as events,
+            ):
+                await upstream.require_events(response, watch)
+                while not reply.is_done and (data := await upstream.wait(watch, anext(events, None))) is not None:
+                    if (item := reply.take(data)) is not None:
+                        yield item
+                    if reply.is_finished:
+                        break
+                    if reply.has_begun:
+                        watch.restart(idle_seconds)
+                await self._read_usage(watch, events, reply)
+                await upstream.read_out(watch, events)
             yield reply.finish()
+        finally:
+            watch.stop()
 
-    def _body(self, request: CompletionRequest) -> dict[str, object]:
-        messages = [{"role": message.role, "content": message.content} for message in request.messages]
-        extra: dict[str, object] = {}
-        if request.is_continued and self._is_prefilled:
-            extra = {"chat_template_kwargs": {"enable_thinking": False}}  # the answer has begun; llama.cpp refuses both
-        elif request.is_continued:
-            messages.append({"role": "user", "content": GO_ON})
-        return {
-            "model": request.model,
-            "messages": messages,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            **extra,
-            **_sampling(request.sampling, self._limit_field),
-        }
+    async def _read_usage(self, watch: Watch, events: AsyncGenerator[bytes], reply: ReplyReader) -> None:
+        """The model has stopped; its usage may follow. A server that then keeps the connection open has ended well all the same."""
+        watch.restart(AFTER_FINISH_SECONDS)
+        with suppress(TimeoutError, HTTPError):
+            while not reply.is_done and (data := await watch.wait(anext(events, None))) is not None:
+                reply.take(data)
 
+    async def embed(self, model: str, texts: Sequence[str]) -> Embeddings:
+        """Ask `POST /embeddings`; see Provider."""
+        body = {"model": model, "input": list(texts), "encoding_format": "float"}
+        answer = await self._upstream.ask("embeddings", body, MAX_VECTORS_BYTES)
+        return read_embeddings(answer, len(texts), self._upstream)
 
-class _Reply:
-    """Reads the chunks of one reply: text out, finish and usage remembered."""
-
-    def __init__(self, upstream: Upstream) -> None:
-        self.has_begun = False
-        self.is_done = False
-        self._upstream = upstream
-        self._reason: Literal["stop", "length"] | None = None
-        self._usage: Usage | None = None
-
-    def take(self, data: str) -> str:
-        """Return the text of one event, often empty. Raises ProviderRejected and ProviderGarbage."""
-        if data == "[DONE]":
-            self.is_done = True
-            return ""
-        chunk = self._upstream.parse(data)
-        if not isinstance(chunk, Mapping):
+    async def count_tokens(self, model: str, messages: Sequence[PromptMessage]) -> int | None:
+        """Ask llama.cpp; the protocol itself has no way. See Provider."""
+        if not self._is_llama_cpp:
+            return None
+        body = {"model": model, "messages": [message_body(message) for message in messages]}
+        answer = await self._upstream.ask("chat/completions/input_tokens", body)
+        count = answer.get("input_tokens") if isinstance(answer, Mapping) else None
+        if not isinstance(count, int):
             raise self._upstream.garbage()
-        if chunk.get("error"):
-            raise self._upstream.rejection(chunk["error"])
-        self._usage = _usage(chunk.get("usage")) or self._usage
-        choices = chunk.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        if not isinstance(choice, Mapping):
-            return ""  # the usage chunk, or a notice of the upstream's own
-        if choice.get("finish_reason"):
-            self._reason = "length" if choice["finish_reason"] == "length" else "stop"
-        delta = choice.get("delta")
-        text = delta.get("content") if isinstance(delta, Mapping) else None
-        if isinstance(delta, Mapping) and (text or delta.get("reasoning_content") or delta.get("reasoning")):
-            self.has_begun = True
-        return text if isinstance(text, str) else ""
-
-    def finish(self) -> Finish:
-        """Say how it ended. Raises ProviderGarbage if it only stopped."""
-        if self._reason is None and not self.is_done:
-            raise self._upstream.hung_up()
-        return Finish(self._reason or "stop", self._usage)
+        return count
 
 
 def normalise_base_url(text: str) -> str:
     """Return the address under which `chat/completions` and `models` are, without a slash at the end."""
     url = text.strip().rstrip("/").removesuffix("/chat/completions").removesuffix("/models").rstrip("/")
     return url if urlsplit(url).path else f"{url}/v1"
-
-
-def _sampling(sampling: Sampling, limit_field: str) -> dict[str, object]:
-    fields = {
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        limit_field: sampling.max_tokens,
-        "stop": list(sampling.stop) or None,
-        "seed": sampling.seed,
-    }
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _usage(value: object) -> Usage | None:
-    if not isinstance(value, Mapping):
-        return None
-    prompt, completion = value.get("prompt_tokens"), value.get("completion_tokens")
-    return Usage(prompt, completion) if isinstance(prompt, int) and isinstance(completion, int) else None
 
 
 def _context_tokens(entry: Mapping[str, object]) -> int | None:

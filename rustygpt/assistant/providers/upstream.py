@@ -1,48 +1,59 @@
 """The HTTP side of a provider: one client, three deadlines, and every failure as a ProviderError fit for the user's eyes.
 
 Nothing that an upstream says is trusted: bodies and lines are bounded, and no message ever holds the key. Closing the
-response closes the socket, which is how an upstream learns that nobody wants the rest.
+response closes the socket, which is how an upstream learns that nobody wants the rest. A request is only ever repeated while no
+answer has begun.
 """
 
 import asyncio
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 import httpx2
 import orjson
 
+from rustygpt.assistant.providers import refusals
 from rustygpt.assistant.providers.base import (
-    ProviderContextExceeded,
     ProviderError,
     ProviderGarbage,
     ProviderRejected,
     ProviderTimeout,
     ProviderUnreachable,
 )
+from rustygpt.assistant.providers.reading import Watch
 
-MAX_EVENT_BYTES = 1_048_576
+MAX_EVENT_BYTES: Final = 1_048_576
 """Longest line or event that is read; a delta is some tens of bytes."""
-MAX_LIST_BYTES = 8_388_608
-MAX_ERROR_BYTES = 65_536
-MAX_MESSAGE_CHARACTERS = 400
-KEEP_ALIVE_SECONDS = 4.0
+MAX_LIST_BYTES: Final = 8_388_608
+MAX_VECTORS_BYTES: Final = 134_217_728
+"""Two thousand texts of 3 072 dimensions at some 20 characters a number."""
+MAX_ERROR_BYTES: Final = 65_536
+LAST_CHUNK_SECONDS: Final = 0.1
+KEEP_ALIVE_SECONDS: Final = 4.0
 """Below the 5 s after which llama.cpp, uvicorn and Node close an idle connection: a reused one is never just being closed."""
+RETRY_STATUSES: Final = frozenset({429, 500, 502, 503, 504, 529})
+RETRY_SECONDS: Final = 0.25
+MAX_RETRY_AFTER_SECONDS: Final = 5.0
+"""An upstream that wants a longer pause is as good as refusing."""
 
 T = TypeVar("T")
-_KEY_LIKE = re.compile(r"\b(?:sk|pk|gsk|key|xai)-[\w*.-]{6,}")
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to wait, in seconds: for the connection, for the first token, and between two signs of life after it."""
+    """How long to wait, in seconds: for the connection, for the first token, and between two signs of life after it.
+
+    `retries`: how often a request is repeated that was refused for the moment, or could not be sent.
+    """
 
     connect_seconds: float = 5.0
     first_token_seconds: float = 120.0
     idle_seconds: float = 60.0
+    retries: int = 2
 
 
 class Upstream:
@@ -79,25 +90,51 @@ class Upstream:
 
     async def get(self, path: str) -> object:
         """Fetch a JSON document of at most 8 MiB. The caller sets the deadline. Raises ProviderError."""
-        async with self._send("GET", path, None) as response:
+        async with self._answer("GET", path, None) as response:
             return self.parse(await self._read(response, MAX_LIST_BYTES))
 
+    async def ask(self, path: str, body: Mapping[str, object], max_bytes: int = MAX_LIST_BYTES) -> object:
+        """Send *body* as JSON and return the whole answer, within first_token_seconds. Raises ProviderError."""
+        watch = self.watch()
+        try:
+            async with self.post(path, body, watch) as response:
+                return self.parse(await self.wait(watch, self._read(response, max_bytes)))
+        finally:
+            watch.stop()
+
+    def watch(self) -> Watch:
+        """Begin a wait for a first token. Whoever takes it stops it."""
+        return Watch(self.patience.first_token_seconds)
+
     @asynccontextmanager
-    async def post(self, path: str, body: Mapping[str, object], first_token_at: float) -> AsyncIterator[httpx2.Response]:
-        """Send *body* as JSON and yield the open 200 response; *first_token_at* is a deadline of the loop's clock.
+    async def post(self, path: str, body: Mapping[str, object], watch: Watch) -> AsyncIterator[httpx2.Response]:
+        """Send *body* as JSON and yield the open 200 response. What fails before its head came is tried again a few times.
 
         Raises ProviderError, also for what goes wrong while the block reads the response.
         """
-        async with self._send("POST", path, body, first_token_at) as response:
+        async with self._answer("POST", path, body, watch) as response:
             yield response
 
-    async def next_of(self, items: AsyncGenerator[T], before: float) -> T | None:
-        """Return the next item, or None at the end. Raises ProviderTimeout at *before*, on the loop's clock."""
+    async def wait(self, watch: Watch, wanted: Awaitable[T]) -> T:
+        """Wait for something of the upstream's. Raises ProviderTimeout."""
         try:
-            async with asyncio.timeout_at(before):
-                return await anext(items, None)
+            return await watch.wait(wanted)
         except TimeoutError:
             raise ProviderTimeout(f"{self.name} stopped answering.") from None
+
+    async def require_events(self, response: httpx2.Response, watch: Watch) -> None:
+        """Raise what a 200 means that is no event stream: the error that it holds, else garbage, such as a page."""
+        if "event-stream" not in response.headers.get("content-type", "event-stream"):
+            answer = self.parse(await self.wait(watch, self._read(response, MAX_ERROR_BYTES)))
+            error = answer.get("error") if isinstance(answer, Mapping) else None
+            raise self.rejection(error) if error else self.garbage()
+
+    async def read_out(self, watch: Watch, rest: AsyncGenerator[object]) -> None:
+        """Read the end of a body whose last word has come: the connection is then used again. What does not end is cut."""
+        watch.restart(LAST_CHUNK_SECONDS)
+        with suppress(TimeoutError, httpx2.HTTPError):
+            while await watch.wait(anext(rest, None)) is not None:
+                pass
 
     def parse(self, data: bytes | str) -> object:
         """Parse JSON. Raises ProviderGarbage."""
@@ -116,45 +153,60 @@ class Upstream:
 
     def rejection(self, error: object, status: int = 200) -> ProviderRejected:
         """Turn an upstream's error (text, or a mapping with `message` and `type`) into ours, without keys and of bounded length."""
-        details = error if isinstance(error, Mapping) else {}
-        said = details.get("message") if details else error
-        text = " ".join(said.split()) if isinstance(said, str) else ""
-        if self._api_key:
-            text = text.replace(self._api_key, "[key]")
-        text = _KEY_LIKE.sub("[key]", text)
-        if len(text) > MAX_MESSAGE_CHARACTERS:
-            text = text[: MAX_MESSAGE_CHARACTERS - 1] + "…"
-        if {"exceed_context_size_error", "context_length_exceeded"} & {details.get("type"), details.get("code")}:
-            length, room = details.get("n_prompt_tokens"), details.get("n_ctx")  # llama.cpp tells, others only write
-            said = f"it has {length} tokens, and there is room for {room}." if length and room else f"{self.name} said: {text}"
-            return ProviderContextExceeded(f"The conversation is too long for this model: {said}")
-        reason = f"answered with status {status}" if status != httpx2.codes.OK else "reported an error"
-        return ProviderRejected(f"{self.name} {reason}: {text}" if text else f"{self.name} {reason}.")
+        return refusals.rejection(self.name, error, status, secret=self._api_key)
 
     @asynccontextmanager
-    async def _send(
-        self, method: str, path: str, body: Mapping[str, object] | None, before: float | None = None
+    async def _answer(
+        self, method: str, path: str, body: Mapping[str, object] | None, watch: Watch | None = None
     ) -> AsyncIterator[httpx2.Response]:
-        if self._client is None:
-            raise RuntimeError(f"provider {self.name} is not open")
-        if not _is_usable(self._base_url):
-            raise ProviderUnreachable(f"{self.name} has an address that cannot be used.")
+        response = await self._send(method, path, body, watch)
         try:
-            request = self._client.build_request(method, path, json=body)
-            async with asyncio.timeout_at(before):
-                response = await self._client.send(request, stream=True)
-        except TimeoutError:
-            raise ProviderTimeout(f"{self.name} did not begin to answer in time.") from None
-        except httpx2.HTTPError as error:
-            raise self._failure(error) from None
-        try:
-            if response.status_code != httpx2.codes.OK:
-                raise await self._refused(response)
             yield response
         except httpx2.HTTPError as error:
             raise self._failure(error) from None
         finally:
             await response.aclose()
+
+    async def _send(self, method: str, path: str, body: Mapping[str, object] | None, watch: Watch | None) -> httpx2.Response:
+        """Return an open 200 response. Lists are not tried again here: whoever asks for them does so anyway."""
+        loop = asyncio.get_running_loop()
+        attempts = self.patience.retries if watch is not None else 0
+        for attempt in range(attempts + 1):
+            try:
+                return await self._send_once(method, path, body, watch)
+            except (ProviderUnreachable, _Refused, _Unanswered) as error:
+                pause = RETRY_SECONDS * 2**attempt * random.uniform(0.75, 1.25)  # noqa: S311 - spreads load, keeps no secret
+                retry_after = error.retry_after if isinstance(error, _Refused) else 0.0
+                is_last = attempt == attempts or retry_after > MAX_RETRY_AFTER_SECONDS
+                if is_last or (watch is not None and loop.time() + pause > watch.before):
+                    raise (error if isinstance(error, ProviderUnreachable) else error.told) from None
+                await asyncio.sleep(max(pause, retry_after))
+        raise AssertionError("unreachable")
+
+    async def _send_once(self, method: str, path: str, body: Mapping[str, object] | None, watch: Watch | None) -> httpx2.Response:
+        """Raises _Refused and _Unanswered for what may be tried again, else ProviderError."""
+        if self._client is None:
+            raise RuntimeError(f"provider {self.name} is not open")
+        if not _is_usable(self._base_url):
+            raise ProviderUnreachable(f"{self.name} has an address that cannot be used.")
+        try:
+            sending = self._client.send(self._client.build_request(method, path, json=body), stream=True)
+            response = await (watch.wait(sending) if watch is not None else sending)
+        except TimeoutError:
+            raise ProviderTimeout(f"{self.name} did not begin to answer in time.") from None
+        except httpx2.RemoteProtocolError as error:
+            raise _Unanswered(self._failure(error)) from None
+        except httpx2.HTTPError as error:
+            raise self._failure(error) from None
+        if response.status_code == httpx2.codes.OK:
+            return response
+        try:
+            told = await self._refused(response)
+        finally:
+            await response.aclose()
+        if response.status_code in RETRY_STATUSES:
+            raise _Refused(told, refusals.retry_after_seconds(response.headers.get("retry-after")))
+        raise told
 
     async def _refused(self, response: httpx2.Response) -> ProviderError:
         status = response.status_code
@@ -179,10 +231,30 @@ class Upstream:
                 return ProviderUnreachable(f"The provider {self.name} cannot be reached.")
             case httpx2.TimeoutException():
                 return ProviderTimeout(f"{self.name} stopped answering.")
-            case httpx2.SSEError() | httpx2.DecodingError():
+            case httpx2.DecodingError():
                 return self.garbage()
             case _:
                 return self.hung_up()
+
+
+def body_of(response: httpx2.Response) -> AsyncIterator[bytes]:
+    """Return the pieces of a body as they come; decoded only where an intermediary has compressed it all the same."""
+    return response.aiter_bytes() if "content-encoding" in response.headers else response.aiter_raw()
+
+
+class _Unanswered(Exception):
+    """The connection ended before the answer's head: most often a kept one that was just being closed."""
+
+    def __init__(self, told: ProviderError) -> None:
+        self.told = told
+
+
+class _Refused(Exception):
+    """Refused for the moment."""
+
+    def __init__(self, told: ProviderError, retry_after: float) -> None:
+        self.told = told
+        self.retry_after = retry_after
 
 
 def _is_usable(base_url: str) -> bool:

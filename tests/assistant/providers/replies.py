@@ -6,7 +6,18 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from rustygpt.assistant.providers.base import CompletionRequest, Delta, Finish, PromptMessage, PromptRole, Provider, Sampling
+from rustygpt.assistant.providers.base import (
+    CompletionRequest,
+    Delta,
+    Finish,
+    Json,
+    Loading,
+    PromptMessage,
+    PromptRole,
+    Provider,
+    Sampling,
+    ToolCallDelta,
+)
 
 DEADLINE_SECONDS = 60.0
 """For machines under load; nothing waits that long when all is well."""
@@ -18,6 +29,7 @@ class Reply:
 
     deltas: tuple[str, ...]
     finish: Finish
+    tool_calls: tuple[Json, ...] = ()
 
     @property
     def text(self) -> str:
@@ -53,17 +65,23 @@ def said(role: PromptRole, content: str) -> PromptMessage:
 async def reply_of(provider: Provider, request: CompletionRequest) -> Reply:
     """Read *request*'s reply to the end; fails when anything follows the Finish, or a delta is empty."""
     deltas: list[str] = []
+    calls: list[Json] = []
     finish: Finish | None = None
     async with asyncio.timeout(DEADLINE_SECONDS), aclosing(provider.stream(request)) as items:
         async for item in items:
             assert finish is None, "something came after the Finish"
-            if isinstance(item, Delta):
-                assert item.content, "an empty delta"
-                deltas.append(item.content)
-            else:
-                finish = item
+            match item:
+                case Delta(content):
+                    assert content, "an empty delta"
+                    deltas.append(content)
+                case ToolCallDelta(pieces):
+                    calls += pieces
+                case Loading():
+                    assert not deltas, "it was loaded already"
+                case Finish():
+                    finish = item
     assert finish is not None, "no Finish"
-    return Reply(tuple(deltas), finish)
+    return Reply(tuple(deltas), finish, tuple(calls))
 
 
 async def first_deltas_of(provider: Provider, request: CompletionRequest, count: int) -> list[str]:
@@ -71,6 +89,8 @@ async def first_deltas_of(provider: Provider, request: CompletionRequest, count:
     deltas: list[str] = []
     async with asyncio.timeout(DEADLINE_SECONDS), aclosing(provider.stream(request)) as items:
         async for item in items:
+            if isinstance(item, Loading):
+                continue
             assert isinstance(item, Delta)
             deltas.append(item.content)
             if len(deltas) == count:

@@ -13,6 +13,8 @@ import pytest
 
 from rustygpt.assistant.providers.base import (
     CompletionRequest,
+    Delta,
+    Loading,
     ModelInfo,
     ProviderContextExceeded,
     ProviderError,
@@ -86,7 +88,7 @@ def _cpu_seconds(process: psutil.Process) -> float:
 async def test_cancel_while_loading_leaves_the_engine_to_others(provider: LlamaCppProvider) -> None:
     """Stop before the model is there: cancellation comes through, and the load goes on for the next reply."""
     task = asyncio.ensure_future(reply_of(provider, ask("x", model="slow")))
-    await until(lambda: bool(provider._engines))
+    await until(lambda: bool(provider._engines._engines))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -98,8 +100,8 @@ async def test_cancel_while_loading_leaves_the_engine_to_others(provider: LlamaC
 async def test_loading_does_not_stop_the_event_loop(provider: LlamaCppProvider) -> None:
     """While a model loads, other tasks get their turns: the interpreter's lock is not held by llama.cpp."""
     task = asyncio.ensure_future(first_deltas_of(provider, ask("x", model="slow"), 1))
-    await until(lambda: bool(provider._engines))
-    (engine,) = provider._engines.values()
+    await until(lambda: bool(provider._engines._engines))
+    (engine,) = provider._engines._engines.values()
     turns = 0
     async with asyncio.timeout(DEADLINE_SECONDS):
         while not engine._protocol.ready.done():
@@ -109,11 +111,12 @@ async def test_loading_does_not_stop_the_event_loop(provider: LlamaCppProvider) 
     assert await task == ["Once"]
 
 
-async def test_idle_engine_makes_room_for_another_model(provider: LlamaCppProvider) -> None:
-    """One loaded model at a time, as long as the first is idle; a running reply keeps its engine."""
+async def test_idle_engine_makes_room_for_another_model(provider: LlamaCppProvider, tmp_path: Path) -> None:
+    """With a place for one model, one is loaded as long as the first is idle; a running reply keeps its engine."""
+    provider._engines._settings = LlamaCppSettings(max_models=1)
     assert (await reply_of(provider, ask("x"))).text == story_text()
     slow = asyncio.ensure_future(reply_of(provider, ask("x", model="slow")))
-    await until(lambda: provider._engines.keys() == {provider._models_dir / "slow.gguf"})
+    await until(lambda: provider._engines._engines.keys() == {(tmp_path / "models" / "slow.gguf", "chat")})
     assert (await reply_of(provider, ask("x"))).text == story_text()
     assert len(engines()) == 2
     assert not slow.done()
@@ -124,7 +127,8 @@ async def test_idle_engine_makes_room_for_another_model(provider: LlamaCppProvid
 async def test_killed_engine_fails_its_reply_and_no_other(provider: LlamaCppProvider) -> None:
     """An engine that dies in the middle ends the reply with the reason; the next one starts a new engine."""
     stream = provider.stream(ask("x", model="slow"))
-    await anext(stream)
+    assert await anext(stream) == Loading()
+    assert await anext(stream) == Delta("Once")
     engines()[0].send_signal(signal.SIGKILL)
     with pytest.raises(ProviderRejected, match="killed by signal 9 while it ran slow"):
         async for _ in stream:
@@ -177,7 +181,8 @@ async def test_models_are_the_files(provider: LlamaCppProvider, tmp_path: Path, 
     (folder / "folder.gguf").mkdir()
     os.mkfifo(folder / "pipe.gguf")
     names = ("big-00001-of-00002", "slow", "story")
-    assert await provider.models() == tuple(ModelInfo(name, "llama_cpp", 4_096) for name in names)
+    sizes = {name: (folder / f"{name}.gguf").stat().st_size for name in names}
+    assert await provider.models() == tuple(ModelInfo(name, "llama_cpp", 4_096, size_bytes=sizes[name]) for name in names)
     with pytest.raises(ProviderRejected, match="no model file"):
         await reply_of(provider, ask("x", model="../story"))
 

@@ -7,7 +7,6 @@ import pytest
 
 from rustygpt.assistant.providers.base import (
     Finish,
-    ModelInfo,
     ProviderError,
     ProviderGarbage,
     ProviderRejected,
@@ -25,8 +24,8 @@ from tests.scripted_ollama import NDJSON, chat, delta, done, record, tags
 
 @pytest.fixture
 async def provider(scripted: ScriptedServer) -> AsyncIterator[OllamaProvider]:
-    """A provider of the scripted server that waits longer than a test."""
-    async with opened(OllamaProvider("ollama", scripted.base_url)) as provider:
+    """A provider of the scripted server that waits longer than a test, and asks once."""
+    async with opened(OllamaProvider("ollama", scripted.base_url, patience=Patience(retries=0))) as provider:
         yield provider
 
 
@@ -48,14 +47,15 @@ async def test_request_is_what_the_reference_says(scripted: ScriptedServer, prov
     sampling = Sampling(temperature=0.0, top_p=0.5, max_tokens=7, stop=("end",), seed=0)
     await reply_of(provider, ask("q", model="m", sampling=sampling))
     await reply_of(provider, ask("q", model="m"))
-    assert scripted.requests[0].body == {
+    asked = [request for request in scripted.requests if request.path == "/api/chat"]
+    assert asked[0].body == {
         "model": "m",
         "messages": [{"role": "user", "content": "q"}],
         "stream": True,
         "options": {"temperature": 0.0, "top_p": 0.5, "num_predict": 7, "stop": ["end"], "seed": 0},
     }
-    assert scripted.requests[1].body["options"] == {}
-    assert "authorization" not in scripted.requests[0].headers
+    assert asked[1].body["options"] == {}
+    assert "authorization" not in asked[0].headers
 
 
 @pytest.mark.parametrize(("said", "meant"), [("stop", "stop"), ("length", "length"), ("load", "stop"), ("unload", "stop")])
@@ -152,14 +152,20 @@ async def test_closing_the_stream_closes_the_socket(scripted: ScriptedServer, pr
     await asyncio.wait_for(scripted.abandoned.wait(), DEADLINE_SECONDS)
 
 
-async def test_models_are_those_that_can_chat(scripted: ScriptedServer, provider: OllamaProvider) -> None:
-    """Ollama's order is kept; embedding models are left out by family or by capability."""
+async def test_models_have_their_uses(scripted: ScriptedServer, provider: OllamaProvider) -> None:
+    """Ollama's order is kept; what embeds is told by family or by capability, and what does neither is left out."""
     listed = tags("llama3.2:latest", "qwen3:8b").pieces[0]
     extra = (
-        b', {"name":"nomic-embed-text:latest","details":{"family":"nomic-bert"}}, {"name":"e:1","capabilities":["embedding"]}]}'
+        b', {"name":"nomic-embed-text:latest","details":{"family":"nomic-bert"}}, {"name":"e:1","capabilities":["embedding"]},'
+        b'{"name":"x:1","capabilities":["image"]}, 7]}'
     )
     scripted.answer("/api/tags", Answer((listed[:-2] + extra,)))
-    assert await provider.models() == (ModelInfo("llama3.2:latest", "ollama"), ModelInfo("qwen3:8b", "ollama"))
+    assert [(model.id, *model.uses) for model in await provider.models()] == [
+        ("llama3.2:latest", "chat"),
+        ("qwen3:8b", "chat"),
+        ("nomic-embed-text:latest", "embed"),
+        ("e:1", "embed"),
+    ]
 
 
 async def test_no_ollama_is_unreachable(deaf_port: int) -> None:

@@ -16,6 +16,7 @@ from rustygpt.assistant.providers.base import (
     Usage,
 )
 from rustygpt.assistant.providers.openai import OpenAIProvider, normalise_base_url
+from rustygpt.assistant.providers.openai_wire import completion_body
 from tests.assistant.providers.openai_stream import CHAT, KEY, chunk, event, stream
 from tests.assistant.providers.replies import ask, opened, reply_of
 from tests.llama_server import LlamaServer
@@ -119,7 +120,7 @@ async def test_chunks_of_every_kind_are_understood(scripted: ScriptedServer, pro
         ),
     )
     reply = await reply_of(provider, ask("x"))
-    assert (reply.deltas, reply.finish) == (("a", "b"), Finish("stop", Usage(5, 2)))
+    assert (reply.deltas, reply.finish) == (("a", "b"), Finish("content_filter", Usage(5, 2)))
 
 
 @pytest.mark.parametrize("ending", [(chunk("stop"),), (event(b"[DONE]"),)])
@@ -141,7 +142,7 @@ async def test_lists_leave_out_what_cannot_chat(scripted: ScriptedServer, provid
     names = [("gpt-1", 1), ("gpt-2", 2), ("text-embedding-3", 9), ("gpt-2-mini", 2), ("gpt-3-mini", 3), ("whisper-1", 4)]
     data: list[object] = [{"id": name, "created": created} for name, created in names]
     scripted.answer("/v1/models", Answer((json.dumps({"data": [*data, "junk", {"id": 5}]}).encode(),)))
-    assert [model.id for model in await provider.models()] == ["gpt-3-mini", "gpt-2-mini", "gpt-2", "gpt-1"]
+    assert [model.id for model in await provider.models()] == ["gpt-3-mini", "gpt-2-mini", "text-embedding-3", "gpt-2", "gpt-1"]
 
 
 @pytest.mark.parametrize("body", [b"[]", b'{"data":5}', b"<html>", b""])
@@ -179,6 +180,7 @@ def test_addresses_as_people_write_them(written: str, meant: str) -> None:
 async def test_openai_itself_gets_the_limit_it_understands() -> None:
     """OpenAI's reasoning models refuse max_tokens, so the limit has its new name there."""
     provider = OpenAIProvider("openai", "https://api.openai.com")
-    body = provider._body(ask("x", sampling=Sampling(max_tokens=5)))
+    assert provider._limit_field == "max_completion_tokens"
+    body = completion_body(ask("x", sampling=Sampling(max_tokens=5)), provider._limit_field, is_prefilled=False)
     assert body["max_completion_tokens"] == 5
     assert "max_tokens" not in body

@@ -16,7 +16,8 @@ from rustygpt.assistant.providers.base import (
     ProviderUnreachable,
 )
 from rustygpt.assistant.providers.openai import OpenAIProvider
-from rustygpt.assistant.providers.upstream import MAX_EVENT_BYTES, MAX_MESSAGE_CHARACTERS, Patience
+from rustygpt.assistant.providers.refusals import MAX_MESSAGE_CHARACTERS
+from rustygpt.assistant.providers.upstream import MAX_EVENT_BYTES, Patience
 from tests.assistant.providers.openai_stream import CHAT, KEY, chunk, event, stream
 from tests.assistant.providers.replies import DEADLINE_SECONDS, ask, first_deltas_of, opened, reply_of, until
 from tests.scripted_http import Answer, ScriptedServer
@@ -24,8 +25,9 @@ from tests.scripted_http import Answer, ScriptedServer
 
 @pytest.fixture
 async def provider(scripted: ScriptedServer) -> AsyncIterator[OpenAIProvider]:
-    """A provider of the scripted server that waits longer than a test."""
-    async with opened(OpenAIProvider("upstream", scripted.base_url, api_key=KEY)) as provider:
+    """A provider of the scripted server that waits longer than a test, and asks once."""
+    patience = Patience(retries=0)
+    async with opened(OpenAIProvider("upstream", scripted.base_url, api_key=KEY, patience=patience)) as provider:
         yield provider
 
 
@@ -48,6 +50,7 @@ BROKEN = {
     ),
     "a redirect": (Answer(status=302), ProviderRejected, "status 302"),
     "a page": (Answer((b"<html>Welcome",), content_type="text/html"), ProviderGarbage, "understood"),
+    "an error inside a 200": (Answer((b'{"error":{"message":"no room"}}',)), ProviderRejected, "no room"),
     "no JSON": (stream(event(b"{oops")), ProviderGarbage, "understood"),
     "JSON of another shape": (stream(event([1, 2])), ProviderGarbage, "understood"),
     "an endless line": (stream(b"data: ", *([b"x" * 65_536] * (MAX_EVENT_BYTES // 65_536 + 1))), ProviderGarbage, "understood"),
