@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rustygpt.assistant.providers.openai import GO_ON
+from rustygpt.assistant.providers.openai_wire import GO_ON
 from tests.assistant.conftest import scripted_settings
 from tests.assistant.exchange import ask, read, stop, until_done, until_status
 from tests.person import Event, Person, StreamReader
