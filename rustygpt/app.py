@@ -45,6 +45,7 @@ from rustygpt.http.request_head import HEAD_KEY, HeadLimits, Refusal
 from rustygpt.http.routing import merge_methods
 from rustygpt.lifespan import Parts, running
 from rustygpt.limits.middleware import RateLimitMiddleware
+from rustygpt.limits.quota_routes import QuotaRoutes
 from rustygpt.limits.routes import LimitRoutes
 from rustygpt.limits.table import LimitTable
 from rustygpt.maintenance import Maintenance
@@ -209,6 +210,7 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         *AuditRoutes(database, cursors).routes,
         *ConfigRoutes(settings).routes,
         *LimitRoutes(database, bus, max_bytes).routes,
+        *QuotaRoutes(database, max_bytes).routes,
         *StreamRoutes(database, parts.coordinator, parts.sweeper).routes,
         *spa_routes(WEB_FOLDER),
     ]

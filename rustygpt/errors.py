@@ -17,7 +17,7 @@
     ├── UnsupportedMedia    415 RGP.MEDIA_TYPE
     ├── Invalid             422 RGP.VALIDATION           with errors: [{field, message}]
     ├── AccountDisabled     423 RGP.AUTH.DISABLED
-    ├── RateLimited         429 RGP.RATE_LIMITED         with retry_after_seconds
+    ├── RateLimited         429 RGP.RATE_LIMITED         with retry_after_seconds, and the limit that is reached
     ├── Internal            500 RGP.INTERNAL             never says why
     └── Unavailable         503 RGP.UNAVAILABLE          with retry_after_seconds
 
@@ -127,8 +127,24 @@ class AccountDisabled(DomainError):
     status, code, title = 423, "RGP.AUTH.DISABLED", "This account is disabled."
 
 
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What is limited under the name `profile`: how much there is, how much is left, and in how many seconds all of it is there again."""
+
+    profile: str
+    limit: int
+    remaining: int
+    reset_seconds: int
+
+
 class RateLimited(DomainError):
+    """Too much, or too often. `limit` says of what."""
+
     status, code, title = 429, "RGP.RATE_LIMITED", "Too many requests."
+
+    def __init__(self, detail: str = "", *, limit: Limit | None = None, retry_after_seconds: int | None = None) -> None:
+        super().__init__(detail, retry_after_seconds=retry_after_seconds)
+        self.limit = limit
 
 
 class Internal(DomainError):

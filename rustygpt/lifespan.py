@@ -13,6 +13,7 @@ import structlog
 from rustygpt.auth.first_administrator import ensure_first_administrator
 from rustygpt.database.migrate import migrate
 from rustygpt.database.scripts import read_scripts
+from rustygpt.limits.quotas import Terms, set_quota_terms
 from rustygpt.streaming.procedures import begin_log
 
 if TYPE_CHECKING:
@@ -108,6 +109,7 @@ async def _open(parts: Parts, stack: AsyncExitStack) -> None:
     stack.callback(parts.passwords.close)
     await ensure_first_administrator(parts.database, parts.passwords, parts.settings)
     await parts.limits.open()
+    await set_quota_terms(parts.database, Terms.of(parts.settings.limits, parts.settings.assistant))
     # Only now is it sure that no other process uses the log.
     epoch = await begin_log(parts.database, is_kept=parts.settings.sse.persistence.enabled)
     log.info("log_begun", epoch=epoch, is_kept=parts.settings.sse.persistence.enabled)

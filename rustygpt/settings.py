@@ -168,6 +168,15 @@ class AssistantSettings(Table):
         return self
 
 
+class LimitSettings(Table):
+    """`[limits]`"""
+
+    quota_generations: int = Field(-1, ge=-1, le=1_000_000_000)
+    quota_tokens: int = Field(-1, ge=-1, le=1_000_000_000_000)
+    quota_period_seconds: int = Field(86_400, ge=60, le=31_536_000)
+    quota_reply_tokens: int = Field(1_000, ge=0, le=1_000_000)
+
+
 class LoggingSettings(Table):
     """`[logging]`"""
 
@@ -208,6 +217,7 @@ class Settings(Table):
     sse: SseSettings = SseSettings()
     bus: BusSettings = BusSettings()
     assistant: AssistantSettings = AssistantSettings()
+    limits: LimitSettings = LimitSettings()
     logging: LoggingSettings = LoggingSettings()
     metrics: MetricsSettings = MetricsSettings()
 

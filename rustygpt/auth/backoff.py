@@ -9,7 +9,7 @@ import math
 from typing import Final
 
 from rustygpt.database.call import Caller
-from rustygpt.errors import RateLimited
+from rustygpt.errors import Limit, RateLimited
 from rustygpt.http.client_address import network_of
 
 FREE_FAILURES: Final = 5
@@ -27,9 +27,9 @@ class Backoff:
         """Raise RateLimited while the caller has to wait for this account, and Unavailable."""
         seconds = await self._database.value("login_wait", float, subject=_subject(email, ip))
         if seconds > 0:
-            raise RateLimited(
-                "Too many wrong passwords. Wait before you try again.", retry_after_seconds=max(1, math.ceil(seconds))
-            )
+            wait = max(1, math.ceil(seconds))
+            limit = Limit("passwords", FREE_FAILURES, 0, wait)
+            raise RateLimited("Too many wrong passwords. Wait before you try again.", limit=limit, retry_after_seconds=wait)
 
     async def note(self, email: str, ip: str | None, *, is_success: bool) -> None:
         """Forget the failures, or count one more. Raises Unavailable."""

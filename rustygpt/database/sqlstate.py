@@ -1,6 +1,7 @@
 """What a PostgreSQL error means to a caller: SQLSTATE class RG carries our stable code in DETAIL, the rest is ours to judge."""
 
 import asyncpg
+import orjson
 
 from rustygpt import errors
 
@@ -27,9 +28,20 @@ def is_database_away(error: BaseException) -> bool:
 def domain_error(error: BaseException) -> errors.DomainError | None:
     """Translate, or return None for an error that is a defect of ours."""
     if isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith("RG"):
-        leaf = _BY_CODE.get(error.detail or "")
-        # fail_for_now says in the hint how many seconds to wait.
-        return leaf(str(error.args[0]), retry_after_seconds=int(error.hint) if error.hint else None) if leaf else None
+        return _raised_by_us(error)
     if is_database_away(error):
         return errors.Unavailable("The database cannot be reached right now.", retry_after_seconds=2)
     return None
+
+
+def _raised_by_us(error: asyncpg.PostgresError) -> errors.DomainError | None:
+    leaf = _BY_CODE.get(error.detail or "")
+    if leaf is None:
+        return None
+    # fail_for_now says in the hint how many seconds to wait, and fail_limited in place of a constraint which limit is reached.
+    seconds = int(error.hint) if error.hint else None
+    if leaf is errors.RateLimited and error.constraint_name:
+        return errors.RateLimited(
+            str(error.args[0]), limit=errors.Limit(**orjson.loads(error.constraint_name)), retry_after_seconds=seconds
+        )
+    return leaf(str(error.args[0]), retry_after_seconds=seconds)

@@ -20,6 +20,7 @@ from rustygpt.errors import (
     DomainError,
     Forbidden,
     Internal,
+    Limit,
     MethodNotAllowed,
     NotFound,
     RateLimited,
@@ -30,6 +31,7 @@ from rustygpt.errors import (
 )
 
 CONTENT_TYPE: Final = "application/problem+json"
+PROFILE_HEADER: Final = "X-RateLimit-Profile"
 REQUEST_ID_KEY: Final = "rustygpt.request_id"
 """Where the scope holds the request's id; set by RequestContextMiddleware."""
 
@@ -47,11 +49,23 @@ ErrorHandler = Callable[[Request, Any], Awaitable[Response]]
 def problem_response(error: DomainError, scope: Scope, headers: Mapping[str, str] | None = None) -> Response:
     """Build the response of *error* for the request of *scope*; *headers* are added to its own."""
     all_headers = {"Cache-Control": "no-store", **(headers or {})}
+    if isinstance(error, RateLimited) and error.limit is not None:
+        all_headers.update(limit_headers(error.limit))
     if error.retry_after_seconds is not None:
         all_headers["Retry-After"] = str(error.retry_after_seconds)
     if error.status == 401:
         all_headers.setdefault("WWW-Authenticate", 'Bearer realm="rustygpt"')  # RFC 9110, section 11.6.1: a 401 names a scheme
     return Response(_body(error, scope), status_code=error.status, headers=all_headers, media_type=CONTENT_TYPE)
+
+
+def limit_headers(limit: Limit) -> dict[str, str]:
+    """Return the headers that tell of *limit*, of refusals and of what is still allowed."""
+    return {
+        "X-RateLimit-Limit": str(limit.limit),
+        "X-RateLimit-Remaining": str(limit.remaining),
+        "X-RateLimit-Reset": str(limit.reset_seconds),
+        PROFILE_HEADER: limit.profile,
+    }
 
 
 async def send_problem(scope: Scope, receive: Receive, send: Send, error: DomainError) -> None:

@@ -5,7 +5,7 @@ It fails open: a limiter that cannot ask lets everybody in, says so in the log o
 
 import asyncio
 import math
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from typing import Final
 
 import structlog
@@ -14,9 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rustygpt.auth.actor import find_actor
 from rustygpt.database.call import Caller
-from rustygpt.errors import DomainError, RateLimited
+from rustygpt.errors import DomainError, Limit, RateLimited
 from rustygpt.http.client_address import network_of
-from rustygpt.http.problem import problem_response
+from rustygpt.http.problem import PROFILE_HEADER, limit_headers, problem_response
 from rustygpt.limits.procedures import Assignment, Decision, take_http_request
 from rustygpt.limits.table import LimitTable
 from rustygpt.observability.metrics import Metrics
@@ -47,17 +47,18 @@ class RateLimitMiddleware:
         if decision is None:
             await self._app(scope, receive, send)
             return
-        headers = _headers(assignment, decision)
+        limit = Limit(assignment.profile, decision.burst, decision.remaining, math.ceil(decision.reset_seconds))
         if not decision.is_allowed:
-            error = RateLimited(
-                f'The limit "{assignment.profile}" is reached.', retry_after_seconds=max(1, math.ceil(decision.retry_seconds))
-            )
-            await problem_response(error, scope, headers)(scope, receive, send)
+            seconds = max(1, math.ceil(decision.retry_seconds))
+            error = RateLimited(f'The limit "{assignment.profile}" is reached.', limit=limit, retry_after_seconds=seconds)
+            await problem_response(error, scope)(scope, receive, send)
             return
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(headers)
+                own = MutableHeaders(scope=message)
+                if PROFILE_HEADER not in own:  # else the route refused by a limit of its own
+                    own.update(limit_headers(limit))
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
@@ -88,12 +89,3 @@ def _subject(assignment: Assignment, scope: Scope) -> str:
         return f"user:{actor.user_id}"
     client = scope.get("client")
     return f"ip:{network_of(client[0]) if client else ''}"
-
-
-def _headers(assignment: Assignment, decision: Decision) -> Mapping[str, str]:
-    return {
-        "X-RateLimit-Limit": str(decision.burst),
-        "X-RateLimit-Remaining": str(decision.remaining),
-        "X-RateLimit-Reset": str(math.ceil(decision.reset_seconds)),
-        "X-RateLimit-Profile": assignment.profile,
-    }

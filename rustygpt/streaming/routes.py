@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from rustygpt.auth.actor import Actor, KeyActor, actor_of
 from rustygpt.database.call import Caller
-from rustygpt.errors import KeyRevoked, NotFound, RateLimited
+from rustygpt.errors import KeyRevoked, Limit, NotFound, RateLimited
 from rustygpt.http.middleware import ACTOR_KEY
 from rustygpt.http.problem import REQUEST_ID_KEY
 from rustygpt.http.request import path_uuid
@@ -45,6 +45,8 @@ HEADERS: Final = [
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 ]
+RETRY_SECONDS: Final = 5
+"""When somebody with too many streams may ask again; nobody knows when one of theirs ends."""
 SCOPE_AFTER_START: Final = ("type", "method", "path", "route", ACTOR_KEY, REQUEST_ID_KEY)
 """What the server and the middleware read once the answer has begun."""
 
@@ -81,8 +83,9 @@ class StreamRoutes:
         if self._sweeper.is_draining:
             await _send_away(send)
             return
-        if self._coordinator.streams_of(actor.user_id) >= self._coordinator.settings.max_streams_per_user:
-            raise RateLimited("You have too many streams open; close one.", retry_after_seconds=5)
+        if self._coordinator.streams_of(actor.user_id) >= (most := self._coordinator.settings.max_streams_per_user):
+            limit = Limit("streams", most, 0, RETRY_SECONDS)
+            raise RateLimited("You have too many streams open; close one.", limit=limit, retry_after_seconds=RETRY_SECONDS)
         subscriber: UserSubscriber | ConversationSubscriber = (
             UserSubscriber(self._coordinator, actor.user_id, actor.credential_id)
             if conversation_id is None

@@ -1,5 +1,5 @@
 -- prune_rows: delete idempotency keys older than p_idempotency_seconds, sessions that ended p_session_seconds ago, sign-ins by a
--- provider that never came back and invites that expired long ago, at most p_limit of each. Returns the largest of the counts: p_limit means that there may be more.
+-- provider that never came back, invites that expired long ago and quota reservations of periods that ended, at most p_limit of each. Returns the largest of the counts: p_limit means that there may be more.
 create or replace function rustygpt_api.prune_rows(
   p_idempotency_seconds double precision, p_session_seconds double precision, p_limit integer
 ) returns integer
@@ -22,7 +22,7 @@ begin
     limit p_limit
   );
   get diagnostics v_sessions = row_count;
-  return greatest(v_keys, v_sessions, prune_oauth_states(p_limit), prune_invites(p_limit));
+  return greatest(v_keys, v_sessions, prune_oauth_states(p_limit), prune_invites(p_limit), prune_quota_reservations(p_limit));
 end
 $$;
 

@@ -157,6 +157,7 @@ async def test_guessing_passwords_becomes_slow(ada: Person, stranger: Person, ow
         assert {_refusal(answer) for answer in answers} == {(401, "RGP.AUTH.INVALID_CREDENTIALS")}
         slowed = await attempt("203.0.113.1", "correct horse battery")
         assert _refusal(slowed) == (429, "RGP.RATE_LIMITED")
+        assert (slowed.headers["x-ratelimit-profile"], slowed.headers["x-ratelimit-remaining"]) == ("passwords", "0")
         assert 1 <= int(slowed.headers["retry-after"]) <= 300
         expected = 200 if email.startswith("ada") else 401
         assert (await attempt("203.0.113.7", "correct horse battery")).status_code == expected, "the owner is not locked out"

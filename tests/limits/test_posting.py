@@ -31,6 +31,7 @@ async def test_fifty_clients_on_two_processes_post_no_more_than_allowed(
         refused = next(answer for answer in answers if answer.status_code == 429)
         assert refused.json()["code"] == "RGP.RATE_LIMITED"
         assert int(refused.headers["retry-after"]) == 120
+        assert [refused.headers[f"x-ratelimit-{name}"] for name in ("limit", "remaining", "profile")] == ["7", "0", "posting"]
         stored = (await ada.get(path)).json()["items"]
         assert len(stored) == 7
         assert set(statuses) == {201, 429}

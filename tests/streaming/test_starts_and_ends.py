@@ -137,6 +137,7 @@ async def test_seventeenth_stream_is_refused(carol: Person) -> None:
             await last.until_type("stream.ready")
             answer = await carol.get("/api/stream")
             assert (answer.status_code, answer.json()["code"]) == (429, "RGP.RATE_LIMITED")
+            assert (answer.headers["x-ratelimit-profile"], answer.headers["x-ratelimit-limit"]) == ("streams", "16")
             assert int(answer.headers["retry-after"]) > 0
         await _until_accepted(carol)
 

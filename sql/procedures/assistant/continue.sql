@@ -55,7 +55,8 @@ $$;
 -- continue_generation: queue a reply again that stopped before its end. Its text stays and its chunks are numbered on; p_actor is now
 -- who asked. p_max_queued, p_max_queued_per_user: see require_queue_place. p_key: idempotency key or null.
 -- Returns the answer of POST …/continue and the position to announce (null when the answer is an earlier one).
--- Raises as read_continuation and require_queue_place. Emits message.continued. Locks conversation, thread, generation, queue, event_head.
+-- Raises as read_continuation, require_queue_place and reserve_reply. Emits message.continued.
+-- Locks conversation, thread, generation, queue, quota_periods, event_head.
 create or replace function rustygpt_api.continue_generation(
   p_actor uuid, p_message uuid, p_key text, p_max_queued integer, p_max_queued_per_user integer
 ) returns table (answer jsonb, "position" bigint)
@@ -84,6 +85,7 @@ begin
       started_at = null, first_delta_at = null, finished_at = null
   where g.message_id = p_message
   returning g.* into v_generation;
+  perform reserve_reply(p_actor, p_message);
   select m.root_id into v_root from messages m where m.id = p_message;
   v_answer := jsonb_build_object(
     'message_id', p_message, 'root_id', v_root, 'conversation_id', v_generation.conversation_id,

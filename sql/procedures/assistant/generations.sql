@@ -110,7 +110,8 @@ $$;
 -- end_generation: close a generation whose row the caller has locked: final text, usage, events. Returns the last position.
 -- p_state: done, length, cancelled, timeout, error or interrupted. p_error_code and p_error_message: null unless it failed.
 -- p_prompt_tokens and p_completion_tokens: of this attempt; what is told is the sum of all attempts.
--- Emits message.done, then error where there is one, then thread.activity. Locks thread, event_head.
+-- What was reserved of the asker's quota is settled. Emits message.done, then error where there is one, then thread.activity.
+-- Locks thread, the reservation, event_head.
 create or replace function rustygpt.end_generation(
   p_message uuid, p_state text, p_prompt_tokens integer, p_completion_tokens integer, p_error_code text, p_error_message text
 ) returns bigint
@@ -118,8 +119,10 @@ language plpgsql as $$
 declare
   v_generation rustygpt.generations;
   v_root uuid;
+  v_characters integer;
 begin
-  update rustygpt.messages set content = rustygpt.reply_text(p_message) where id = p_message returning root_id into v_root;
+  update rustygpt.messages set content = rustygpt.reply_text(p_message) where id = p_message
+  returning root_id, char_length(content) into v_root, v_characters;
   update rustygpt.threads set last_activity_at = clock_timestamp() where root_id = v_root;
   update rustygpt.generations
   set state = p_state, finished_at = clock_timestamp(), fence = fence + case when p_state = 'interrupted' then 1 else 0 end,
@@ -127,6 +130,7 @@ begin
       completion_tokens = rustygpt.add_tokens(prior_completion_tokens, p_completion_tokens),
       error_code = p_error_code, error_message = p_error_message
   where message_id = p_message returning * into v_generation;
+  perform rustygpt.settle_reply(v_generation, p_prompt_tokens, p_completion_tokens, v_characters);
   perform rustygpt.append_event(v_generation.conversation_id, null, 'message.done', v_root, p_message, jsonb_build_object(
     'message_id', p_message, 'root_id', v_root, 'finish_reason', rustygpt.finish_reason(p_state),
     'usage', rustygpt.usage_json(v_generation.prompt_tokens, v_generation.completion_tokens), 'chunks', v_generation.next_idx,

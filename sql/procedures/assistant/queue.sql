@@ -35,6 +35,21 @@ begin
 end
 $$;
 
+-- fail_limited: RG429 RGP.RATE_LIMITED with what the headers of the answer tell: under which profile, how much it allows, how much is left,
+-- in how many seconds all of it is there again, and after how many it is worth trying (null, because nothing is known, is 5). All but the
+-- last are in the name of a constraint, which such an error has for nothing else.
+create or replace function rustygpt.fail_limited(
+  p_message text, p_profile text, p_limit bigint, p_remaining bigint, p_reset_seconds double precision, p_retry_seconds double precision
+) returns void
+language plpgsql stable as $$
+begin
+  raise exception using errcode = 'RG429', message = p_message, detail = 'RGP.RATE_LIMITED',
+    hint = greatest(1, ceil(coalesce(p_retry_seconds, 5)))::integer::text,
+    constraint = jsonb_build_object('profile', p_profile, 'limit', p_limit, 'remaining', p_remaining,
+                                    'reset_seconds', greatest(1, ceil(coalesce(p_reset_seconds, 5)))::integer)::text;
+end
+$$;
+
 -- require_queue_place: may one more reply be queued for p_actor? p_max_queued, p_max_queued_per_user: null does not bound.
 -- Raises RG429 RGP.RATE_LIMITED when the actor has too many waiting, RG503 RGP.UNAVAILABLE when the queue is full; both say when to try
 -- again. Locks the queue until the end of the transaction: counting and inserting must not be torn apart, on whatever process. The
@@ -44,13 +59,16 @@ language plpgsql as $$
 declare
   v_all bigint;
   v_own bigint;
+  v_seconds double precision;
 begin
   perform pg_advisory_xact_lock(hashtext('rustygpt'), hashtext('queue'));
   select count(*), count(*) filter (where g.requested_by = p_actor) into v_all, v_own
   from rustygpt.generations g where g.state = 'queued';
   if v_own >= p_max_queued_per_user then
-    perform rustygpt.fail_for_now('RG429', 'RGP.RATE_LIMITED', format('%s of your questions wait for an answer already.', v_own),
-      rustygpt.seconds_per_start() * (select min(p.place) from rustygpt.queue_places() p where p.requested_by = p_actor));
+    v_seconds := least(120, rustygpt.seconds_per_start()
+      * (select min(p.place) from rustygpt.queue_places() p where p.requested_by = p_actor));
+    perform rustygpt.fail_limited(
+      format('%s of your questions wait for an answer already.', v_own), 'queue', p_max_queued_per_user, 0, v_seconds, v_seconds);
   elsif v_all >= p_max_queued then
     perform rustygpt.fail_for_now('RG503', 'RGP.UNAVAILABLE', 'Too many questions wait for an answer. Nothing was stored; try again later.',
       rustygpt.seconds_per_start());

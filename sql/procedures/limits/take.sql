@@ -46,15 +46,15 @@ $$;
 create or replace function rustygpt.limit_posting(p_actor uuid, p_conversation uuid) returns void
 language plpgsql as $$
 declare
-  v_is_allowed boolean;
-  v_seconds double precision;
+  v_taken record;
 begin
-  select t.is_allowed, t.retry_seconds into v_is_allowed, v_seconds
+  select t.* into v_taken
   from rustygpt.limit_profiles p
   cross join lateral rustygpt.take_request(p, format('member:%s:%s', p_conversation, p_actor)) t
   where p.name = 'posting';
-  if not v_is_allowed then
-    perform rustygpt.fail_for_now('RG429', 'RGP.RATE_LIMITED', 'You are posting too fast in this conversation.', v_seconds);
+  if not v_taken.is_allowed then
+    perform rustygpt.fail_limited('You are posting too fast in this conversation.', 'posting', v_taken.burst, v_taken.remaining,
+      v_taken.reset_seconds, least(120, v_taken.retry_seconds));
   end if;
 end
 $$;

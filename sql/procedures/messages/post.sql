@@ -66,11 +66,11 @@ $$;
 -- p_key: idempotency key or null. p_max_queued, p_max_queued_per_user: see require_queue_place.
 -- Returns the answer of POST …/messages, the position to announce (null when the answer is an earlier one), and whether a
 -- generation was queued. Raises RG404 RGP.NOT_FOUND, RG403 RGP.RBAC.FORBIDDEN (viewers), RG409 RGP.CONFLICT (key used otherwise),
--- RG429 RGP.RATE_LIMITED when the member posts too fast, and RG429 or RG503 RGP.UNAVAILABLE when the reply cannot be queued: then
--- nothing is stored.
+-- RG429 RGP.RATE_LIMITED when the member posts too fast, and RG429 or RG503 RGP.UNAVAILABLE when the reply cannot be queued or is over
+-- the member's quota: then nothing is stored.
 -- Emits message.created, unread.update to the actor alone where there was something unread in the thread, thread.new or
 -- thread.activity, and message.created of the reply.
--- Locks conversation, limit_states, queue, thread, event_head.
+-- Locks conversation, limit_states, queue, thread, quota_periods, event_head.
 create or replace function rustygpt_api.post_message(
   p_actor uuid, p_conversation uuid, p_parent uuid, p_content text, p_model text, p_mention text, p_key text,
   p_max_queued integer default null, p_max_queued_per_user integer default null
@@ -118,6 +118,7 @@ begin
     v_reply := insert_message(v_conversation.id, v_message.root_id, v_message.id, v_message.depth + 1, null, 'assistant', '');
     insert into generations (message_id, conversation_id, requested_by, requested_model)
     values (v_reply.id, v_conversation.id, p_actor, coalesce(p_model, nullif(p_mention, ''), v_conversation.model));
+    perform reserve_reply(p_actor, v_reply.id);
   end if;
   v_answer := jsonb_build_object(
     'message_id', v_message.id, 'root_id', v_message.root_id, 'conversation_id', v_conversation.id,
