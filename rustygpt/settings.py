@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import platformdirs
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from rustygpt.settings_models import ModelSettings
 from rustygpt.settings_oauth import OAuthSettings
 from rustygpt.settings_server import SecuritySettings, ServerSettings
 from rustygpt.settings_streaming import BusSettings, SseSettings
@@ -218,6 +219,7 @@ class Settings(Table):
     bus: BusSettings = BusSettings()
     assistant: AssistantSettings = AssistantSettings()
     limits: LimitSettings = LimitSettings()
+    models: ModelSettings = ModelSettings()
     logging: LoggingSettings = LoggingSettings()
     metrics: MetricsSettings = MetricsSettings()
 
