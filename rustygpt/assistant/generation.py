@@ -24,8 +24,8 @@ from rustygpt.assistant.procedures import (
     read_generation_setting,
     read_prompt,
 )
-from rustygpt.assistant.prompt import build_prompt
-from rustygpt.assistant.providers.base import CompletionRequest, Delta, Finish, PromptMessage, Provider, ProviderError, Usage
+from rustygpt.assistant.prompt import build_prompt, build_sampling
+from rustygpt.assistant.providers.base import CompletionRequest, Delta, Finish, Provider, ProviderError, Usage
 from rustygpt.errors import DomainError, Unavailable
 from rustygpt.ids import Position
 
@@ -181,13 +181,13 @@ class Generation:
     async def _stream(self, outbox: ReplyOutbox) -> Outcome:
         bench = self._bench
         self._provider, self._model = provider, model = await bench.catalogue.resolve(self.claim.requested_model)
-        prompt = await self._read_prompt(provider.name, model)
-        if prompt is None:
+        request = await self._read_request(provider.name, model)
+        if request is None:
             # A stop asked for between the claim and here sent its signal to nobody. Was the fence lost, the last word is refused.
             self._cancel_asked_at = time.monotonic()
             return Outcome("cancelled")
         asked_at = time.monotonic()
-        async with aclosing(provider.stream(CompletionRequest(model, prompt))) as items:
+        async with aclosing(provider.stream(request)) as items:
             async for item in items:
                 if isinstance(item, Finish):
                     return Outcome("length" if item.reason == "length" else "done", _believable(item.usage))
@@ -202,7 +202,7 @@ class Generation:
                     return Outcome("length")
         return Outcome("error", None, "provider_garbage", "The model stopped without saying that it was done.")
 
-    async def _read_prompt(self, provider: str, model: str) -> tuple[PromptMessage, ...] | None:
+    async def _read_request(self, provider: str, model: str) -> CompletionRequest | None:
         """Say who answers and read what is answered, trying again while the database is away; None when a stop came first."""
         database, settings, message = self._bench.database, self._bench.settings, self.claim.message_id
         give_up_at = time.monotonic() + PROMPT_SECONDS
@@ -212,7 +212,8 @@ class Generation:
                     return None
                 turns = await read_prompt(database, message=message, characters=settings.prompt_characters)
                 setting = await read_generation_setting(database, message=message)
-                return build_prompt(turns, setting, system_prompt=settings.system_prompt)
+                prompt = build_prompt(turns, setting, system_prompt=settings.system_prompt)
+                return CompletionRequest(model, prompt, build_sampling(setting.parameters))
             except Unavailable:
                 if time.monotonic() > give_up_at:
                     raise

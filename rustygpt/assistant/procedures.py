@@ -1,7 +1,7 @@
 """Typed calls of the generation procedures, one each, under the same names."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
@@ -37,12 +37,13 @@ class PromptTurn:
 
 @dataclass(frozen=True, slots=True)
 class GenerationSetting:
-    """What frames a prompt; `members` are the display names of (at most a thousand) members."""
+    """What frames a prompt; `members` are the display names of (at most a thousand) members, `parameters` the conversation's own."""
 
     system_prompt: str
     title: str
     member_count: int
     members: list[str]
+    parameters: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

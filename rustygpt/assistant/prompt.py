@@ -5,13 +5,14 @@ member: a line that reads like one is quoted. Turns alternate: many chat templat
 """
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import fields
 from itertools import groupby
-from typing import Final
+from typing import Any, Final
 
 from rustygpt.assistant.procedures import GenerationSetting, PromptTurn
-from rustygpt.assistant.providers.base import PromptMessage
+from rustygpt.assistant.providers.base import PromptMessage, Sampling
 
 COMPANY: Final = (
     "Several people take part in this conversation. Each of their messages begins with the name of the person who wrote it and a "
@@ -40,6 +41,13 @@ def build_prompt(
         texts = [_text(turn, people) if is_company else turn.content for turn in group]
         messages.append(PromptMessage(role, "\n\n".join(texts)))
     return tuple(messages)
+
+
+def build_sampling(parameters: Mapping[str, Any]) -> Sampling:
+    """Turn what the conversation's owners chose into how to sample; the conversation's body has checked it."""
+    known = {each.name for each in fields(Sampling)}  # a newer process may have stored more
+    chosen: dict[str, Any] = {name: value for name, value in parameters.items() if name in known}
+    return Sampling(**{**chosen, "stop": tuple(chosen.get("stop", ()))})
 
 
 def _text(turn: PromptTurn, people: AbstractSet[str]) -> str:

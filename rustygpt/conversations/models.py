@@ -1,6 +1,6 @@
 """Request bodies of the conversation routes."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -25,6 +25,22 @@ ClientId = Annotated[str, Field(min_length=1, max_length=128)]
 Address = Annotated[str, Field(min_length=3, max_length=254), AfterValidator(_one_line)]
 
 
+class Parameters(RequestModel):
+    """How a conversation's model samples, in OpenAI's words; what is absent or null is left to the model."""
+
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=1_048_576)] | None = None
+    stop: Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=4)] | None = None
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+
+    def chosen(self) -> dict[str, Any]:
+        """Return what was chosen, as it is stored."""
+        return self.model_dump(exclude_none=True)
+
+
 class CreateConversation(RequestModel):
     """`POST /api/conversations`"""
 
@@ -32,17 +48,22 @@ class CreateConversation(RequestModel):
     is_group: bool = False
     model: ModelName | None = None
     system_prompt: SystemPrompt = ""
+    parameters: Parameters = Parameters()
     assistant_mode: AssistantMode | None = None
     client_id: ClientId | None = None
 
 
 class UpdateConversation(RequestModel):
-    """`PATCH /api/conversations/{id}`: what is absent stays; `model` and `assistant_mode` may be null for the default."""
+    """`PATCH /api/conversations/{id}`: what is absent stays; `parameters` are replaced as a whole.
+
+    `model` and `assistant_mode` may be null for the default.
+    """
 
     title: Title = ""
     is_group: bool = False
     model: ModelName | None = None
     system_prompt: SystemPrompt = ""
+    parameters: Parameters = Parameters()
     assistant_mode: AssistantMode | None = None
 
     @model_validator(mode="after")

@@ -67,6 +67,7 @@ async def create_conversation(
     model: str | None,
     system_prompt: str,
     assistant_mode: str | None,
+    parameters: dict[str, Any],
     key: str | None,
 ) -> ChangedConversation:
     """Make a conversation owned by the actor. Raises Conflict for a key used otherwise."""
@@ -79,6 +80,7 @@ async def create_conversation(
         model=model,
         system_prompt=system_prompt,
         assistant_mode=assistant_mode,
+        parameters=parameters,
         key=key,
     )
 
@@ -92,6 +94,7 @@ async def recall_conversation(
     model: str | None,
     system_prompt: str,
     assistant_mode: str | None,
+    parameters: dict[str, Any],
     key: str | None,
 ) -> EarlierAnswer:
     """Find what create_conversation answered earlier. Raises Conflict for a key used otherwise."""
@@ -104,6 +107,7 @@ async def recall_conversation(
         model=model,
         system_prompt=system_prompt,
         assistant_mode=assistant_mode,
+        parameters=parameters,
         key=key,
     )
 

@@ -76,6 +76,7 @@ class ConversationRoutes:
             "model": body.model,
             "system_prompt": body.system_prompt,
             "assistant_mode": body.assistant_mode,
+            "parameters": body.parameters.chosen(),
             "key": idempotency_key(request, body.client_id),
         }
         try:
@@ -109,6 +110,8 @@ class ConversationRoutes:
                 raise Forbidden from None
             raise
         changes = body.model_dump(include=body.model_fields_set)
+        if "parameters" in changes:
+            changes["parameters"] = body.parameters.chosen()
         changed = await update_conversation(self._database, actor=actor.user_id, conversation=conversation, changes=changes)
         self._announce(changed.position)
         return json_response(changed.conversation)

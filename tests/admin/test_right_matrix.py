@@ -193,7 +193,7 @@ class Cast:
     async def place(self) -> dict[str, str]:
         """A conversation with everybody who belongs in it and a target to act on, and the names of what is there."""
         target = await self.owner.fetchval("select (rustygpt.insert_user($1, 'Target', null, 'user')).id", f"{new_token()}@x.org")
-        make = "select conversation ->> 'id' from rustygpt_api.create_conversation($1, 'A place', false, null, '', 'off', null)"
+        make = "select conversation ->> 'id' from rustygpt_api.create_conversation($1, 'A place', false, null, '', 'off', '{}', null)"
         conversation = await self.owner.fetchval(make, self.ids["owner"])
         for role, user_id in [*((role, self.ids[role]) for role in ROLES[:-1]), ("viewer", target)]:
             await self.owner.execute("select rustygpt.add_member($1, $2, $3)", UUID(conversation), user_id, role)

@@ -85,7 +85,8 @@ async def begun(database: Database, owner: asyncpg.Connection) -> Reply:
     """A question whose reply waits."""
     person = await owner.fetchval("select (rustygpt.insert_user('a@example.org', 'Ada', 'x', 'user')).id")
     conversation = await owner.fetchval(
-        "select conversation ->> 'id' from rustygpt_api.create_conversation($1, '', false, null, '', 'always', null)", person
+        "select conversation ->> 'id' from rustygpt_api.create_conversation($1, '', false, null, '', 'always', '{}', null)",
+        person,
     )
     message = await owner.fetchval(
         "select answer -> 'generation' ->> 'message_id' from rustygpt_api.post_message($1, $2, null, 'Hello?', null, null, null)",

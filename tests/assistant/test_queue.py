@@ -231,9 +231,7 @@ async def seed(owner: asyncpg.Connection, questions: list[int]) -> None:
     places = []
     for number, count in enumerate(questions):
         person = await owner.fetchval("select (rustygpt.insert_user($1, 'P', 'x', 'user')).id", f"p{number}@example.org")
-        made = (
-            "select (conversation ->> 'id')::uuid from rustygpt_api.create_conversation($1, '', false, null, '', 'always', null)"
-        )
+        made = "select (conversation ->> 'id')::uuid from rustygpt_api.create_conversation($1, '', false, null, '', 'always', '{}', null)"
         places += [(person, await owner.fetchval(made, person))] * count
     for person, conversation in places[::2] + places[1::2]:
         post = "select rustygpt_api.post_message($1, $2, null, 'Hello?', null, null, null)"

@@ -31,7 +31,8 @@ async def _seed(owner: asyncpg.Connection, users: int, replies: int) -> list[UUI
     ]
     for person in people:
         conversation = await owner.fetchval(
-            "select conversation ->> 'id' from rustygpt_api.create_conversation($1, '', false, null, '', 'always', null)", person
+            "select conversation ->> 'id' from rustygpt_api.create_conversation($1, '', false, null, '', 'always', '{}', null)",
+            person,
         )
         for number in range(replies):
             await owner.execute(

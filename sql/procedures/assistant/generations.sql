@@ -60,11 +60,11 @@ $$;
 
 -- read_generation_setting: what frames a generation's prompt. members: display names, those of the first thousand to join.
 create or replace function rustygpt_api.read_generation_setting(p_message uuid)
-returns table (system_prompt text, title text, member_count integer, members text[])
+returns table (system_prompt text, title text, member_count integer, members text[], parameters jsonb)
 language sql stable security definer set search_path = rustygpt, pg_temp as $$
   select c.system_prompt, c.title, c.member_count, array(
     select u.display_name from members m join users u on u.id = m.user_id
-    where m.conversation_id = c.id order by m.joined_at limit 1000)
+    where m.conversation_id = c.id order by m.joined_at limit 1000), c.parameters
   from generations g join conversations c on c.id = g.conversation_id where g.message_id = p_message
 $$;
 

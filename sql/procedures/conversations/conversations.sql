@@ -11,54 +11,40 @@ language sql stable as $$
     'id', c.id, 'title', c.title, 'role', m.role, 'is_group', c.is_group, 'member_count', c.member_count,
     'created_at', rustygpt.rfc3339(c.created_at), 'last_activity_at', rustygpt.rfc3339(c.last_activity_at),
     'unread', rustygpt.unread_in_conversation(p_user, c.id), 'model', c.model, 'system_prompt', c.system_prompt,
+    'parameters', c.parameters,
     'assistant_mode', rustygpt.effective_mode(c.assistant_mode, c.member_count))
   from rustygpt.conversations c
   join rustygpt.members m on m.conversation_id = c.id and m.user_id = p_user
   where c.id = p_conversation
 $$;
 
--- conversation_fingerprint: a digest of what a new conversation is asked to be: the same key must ask for the same.
-create or replace function rustygpt.conversation_fingerprint(
-  p_title text, p_is_group boolean, p_model text, p_system_prompt text, p_assistant_mode text
-) returns text
-language sql immutable as $$
-  select md5(jsonb_build_array(p_title, p_is_group, p_model, p_system_prompt, p_assistant_mode)::text)
-$$;
-
--- recall_conversation: the answer that create_conversation gave earlier for p_key, or null. Nothing is done.
--- Raises RG409 RGP.CONFLICT for a key used otherwise.
-create or replace function rustygpt_api.recall_conversation(
-  p_actor uuid, p_title text, p_is_group boolean, p_model text, p_system_prompt text, p_assistant_mode text, p_key text
-) returns table (answer jsonb)
-language sql stable security definer set search_path = rustygpt, pg_temp as $$
-  select find_answer(p_actor, 'conversation', p_key,
-    conversation_fingerprint(p_title, p_is_group, p_model, p_system_prompt, p_assistant_mode))
-$$;
-
 -- conversation_fingerprint: a digest of what making a conversation asks for: the same key must ask for the same.
 create or replace function rustygpt.conversation_fingerprint(
-  p_title text, p_is_group boolean, p_model text, p_system_prompt text, p_assistant_mode text
+  p_title text, p_is_group boolean, p_model text, p_system_prompt text, p_assistant_mode text, p_parameters jsonb
 ) returns text
 language sql immutable as $$
-  select md5(jsonb_build_array(p_title, p_is_group, p_model, p_system_prompt, p_assistant_mode)::text)
+  select md5(jsonb_build_array(p_title, p_is_group, p_model, p_system_prompt, p_assistant_mode, p_parameters)::text)
 $$;
 
 -- recall_conversation: what create_conversation answered earlier for p_key, or null. Nothing is done.
 -- Raises RG409 RGP.CONFLICT for a key used otherwise.
 create or replace function rustygpt_api.recall_conversation(
-  p_actor uuid, p_title text, p_is_group boolean, p_model text, p_system_prompt text, p_assistant_mode text, p_key text
+  p_actor uuid, p_title text, p_is_group boolean, p_model text, p_system_prompt text, p_assistant_mode text, p_parameters jsonb,
+  p_key text
 ) returns table (answer jsonb)
 language sql stable security definer set search_path = rustygpt, pg_temp as $$
   select find_answer(p_actor, 'conversation', p_key,
-    conversation_fingerprint(p_title, p_is_group, p_model, p_system_prompt, p_assistant_mode))
+    conversation_fingerprint(p_title, p_is_group, p_model, p_system_prompt, p_assistant_mode, p_parameters))
 $$;
 
 -- create_conversation: make one, with the actor as its owner.
--- p_title: at most 200 characters. p_assistant_mode: always, mention, off or null. p_key: the client's idempotency key or null.
+-- p_title: at most 200 characters. p_assistant_mode: always, mention, off or null.
+-- p_parameters: how the model samples, an object. p_key: the client's idempotency key or null.
 -- Returns the conversation and the position to announce (null when the answer is an earlier one).
 -- Raises RG409 RGP.CONFLICT for a key used otherwise. Emits membership.changed.
 create or replace function rustygpt_api.create_conversation(
-  p_actor uuid, p_title text, p_is_group boolean, p_model text, p_system_prompt text, p_assistant_mode text, p_key text
+  p_actor uuid, p_title text, p_is_group boolean, p_model text, p_system_prompt text, p_assistant_mode text, p_parameters jsonb,
+  p_key text
 ) returns table (conversation jsonb, "position" bigint)
 language plpgsql security definer set search_path = rustygpt, pg_temp as $$
 declare
@@ -67,13 +53,13 @@ declare
   v_position bigint;
 begin
   v_answer := recall_answer(p_actor, 'conversation', p_key,
-    conversation_fingerprint(p_title, p_is_group, p_model, p_system_prompt, p_assistant_mode));
+    conversation_fingerprint(p_title, p_is_group, p_model, p_system_prompt, p_assistant_mode, p_parameters));
   if v_answer is not null then
     return query select v_answer, null::bigint;
     return;
   end if;
-  insert into conversations (title, is_group, model, system_prompt, assistant_mode, created_by)
-  values (p_title, p_is_group, p_model, p_system_prompt, p_assistant_mode, p_actor)
+  insert into conversations (title, is_group, model, system_prompt, assistant_mode, parameters, created_by)
+  values (p_title, p_is_group, p_model, p_system_prompt, p_assistant_mode, p_parameters, p_actor)
   returning id into v_id;
   v_position := add_member(v_id, p_actor, 'owner');
   v_answer := conversation_json(v_id, p_actor);
@@ -113,7 +99,8 @@ begin
 end
 $$;
 
--- update_conversation: change what p_changes names: title, model, system_prompt, assistant_mode, is_group, archived (true only).
+-- update_conversation: change what p_changes names: title, model, system_prompt, parameters (as a whole), assistant_mode,
+-- is_group, archived (true only).
 -- Owners and admins; archiving is for owners, and stops the replies that wait or run.
 -- Returns the conversation as it was left, the position to announce, and the running replies that were stopped.
 -- Raises RG404 RGP.NOT_FOUND, RG403 RGP.RBAC.FORBIDDEN. Emits conversation.updated with the changed fields, the last event of a
@@ -133,6 +120,7 @@ begin
     title = case when p_changes ? 'title' then p_changes ->> 'title' else c.title end,
     model = case when p_changes ? 'model' then p_changes ->> 'model' else c.model end,
     system_prompt = case when p_changes ? 'system_prompt' then p_changes ->> 'system_prompt' else c.system_prompt end,
+    parameters = case when p_changes ? 'parameters' then p_changes -> 'parameters' else c.parameters end,
     assistant_mode = case when p_changes ? 'assistant_mode' then p_changes ->> 'assistant_mode' else c.assistant_mode end,
     is_group = case when p_changes ? 'is_group' then (p_changes ->> 'is_group')::boolean else c.is_group end,
     archived_at = case when v_archive then clock_timestamp() else c.archived_at end
