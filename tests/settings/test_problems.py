@@ -220,6 +220,7 @@ def test_secrets_are_found_by_their_type() -> None:
         "assistant.openai_api_key",
         "oauth.github.client_secret",
         "oauth.apple.private_key",
+        "models.hf_token",
         "metrics.token",
     }
     assert all(isinstance(secret, SecretStr) for _, secret in Settings().secrets())
