@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
+from rustygpt import __version__
 from rustygpt.admin.audit import AuditRoutes
 from rustygpt.admin.config import ConfigRoutes
 from rustygpt.assistant.catalogue import Catalogue, build_catalogue
@@ -40,6 +41,7 @@ from rustygpt.http.client_address import ClientAddressMiddleware
 from rustygpt.http.cors import cors_middleware, trusted_origins
 from rustygpt.http.cursors import PageCursors
 from rustygpt.http.middleware import RequestContextMiddleware, SecurityHeadersMiddleware
+from rustygpt.http.openapi_routes import OpenApiRoutes
 from rustygpt.http.problem import exception_handlers
 from rustygpt.http.request_head import HEAD_KEY, HeadLimits, Refusal
 from rustygpt.http.routing import merge_methods
@@ -188,7 +190,7 @@ def _routes(parts: Parts) -> list[BaseRoute]:
     cursors = PageCursors(load_secret_key(settings.secret_key.get_secret_value(), settings.data_dir))
     max_bytes = settings.server.max_body_bytes
     find_mention = _mention_finder(parts.catalogue)
-    return [
+    routes = [
         *HealthRoutes(_readiness(parts), metrics, settings.metrics.token).routes,
         *_account_routes(parts, cursors),
         *ApiKeyRoutes(database, bus, cursors, max_bytes).routes,
@@ -212,8 +214,9 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         *LimitRoutes(database, bus, max_bytes).routes,
         *QuotaRoutes(database, max_bytes).routes,
         *StreamRoutes(database, parts.coordinator, parts.sweeper).routes,
-        *spa_routes(WEB_FOLDER),
     ]
+    page = spa_routes(WEB_FOLDER)  # takes every address that is left
+    return [*routes, *OpenApiRoutes([*routes, *page], version=__version__).routes, *page]
 
 
 def _account_routes(parts: Parts, cursors: PageCursors) -> list[BaseRoute]:

@@ -12,9 +12,11 @@ from starlette.routing import Route
 from rustygpt.auth.actor import admin_of
 from rustygpt.database.call import Caller
 from rustygpt.http.cursors import PageCursors
-from rustygpt.http.request import query_limit, query_uuid, query_value
+from rustygpt.http.request import CURSOR, LIMIT, query_limit, query_uuid, query_value
 from rustygpt.http.response import json_response
 from rustygpt.ids import UserId
+from rustygpt.operation import Parameter, operation
+from rustygpt.wire import Page
 
 CURSOR_KIND: Final = "audit"
 
@@ -32,6 +34,15 @@ class AuditEntry:
     details: dict[str, Any]
 
 
+class AuditPage(Page):
+    """Acts, newest first."""
+
+    items: list[AuditEntry]
+
+
+ACTOR_ID: Final = Parameter("actor_id", UUID, "Only what this one did.")
+
+
 class AuditRoutes:
     """For administrators."""
 
@@ -44,8 +55,11 @@ class AuditRoutes:
         """The routes, to be mounted at the top."""
         return [Route("/api/admin/audit", self.list, methods=["GET"])]
 
+    @operation(
+        "list_audit_log", tag="Administration", who="administrator", query=(LIMIT, CURSOR, ACTOR_ID), answers={200: AuditPage}
+    )
     async def list(self, request: Request) -> Response:
-        """Answer a page, of everybody or of `?actor_id=`."""
+        """List what was done by right of an office, newest first."""
         admin, limit = admin_of(request), query_limit(request)
         (before,) = self._cursors.page(query_value(request, "cursor"), CURSOR_KIND, 1)
         rows = await list_audit_log(

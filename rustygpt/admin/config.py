@@ -3,13 +3,23 @@
 There is nothing to change here: a running server's settings are frozen, and no process could tell the others that they are not.
 """
 
+from typing import Any
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from typing_extensions import TypedDict
 
 from rustygpt.auth.actor import admin_of
 from rustygpt.http.response import json_response
+from rustygpt.operation import operation
 from rustygpt.settings_table import Table
+
+
+class EffectiveSettings(TypedDict):
+    """The settings in force; docs/reference/settings.md explains each."""
+
+    settings: dict[str, Any]
 
 
 class ConfigRoutes:
@@ -23,7 +33,8 @@ class ConfigRoutes:
         """The routes, to be mounted at the top."""
         return [Route("/api/config", self.read, methods=["GET"])]
 
+    @operation("read_config", tag="Administration", who="administrator", answers={200: EffectiveSettings})
     async def read(self, request: Request) -> Response:
-        """Answer all settings as nested tables."""
+        """Read the settings in force, as nested tables; secrets are masked."""
         admin_of(request)
         return json_response({"settings": self._masked})

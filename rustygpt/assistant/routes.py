@@ -9,10 +9,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rustygpt.assistant.procedures import cancel_generation, continue_generation, read_continuation
+from rustygpt.assistant.wire import Continuing, Models, Stopped
 from rustygpt.auth.actor import actor_of
+from rustygpt.errors import Conflict, Forbidden, Invalid
 from rustygpt.http.request import idempotency_key, path_uuid
 from rustygpt.http.response import json_response
 from rustygpt.ids import MessageId, Position
+from rustygpt.operation import operation
 
 if TYPE_CHECKING:
     from rustygpt.assistant.catalogue import Catalogue
@@ -43,8 +46,12 @@ class AssistantRoutes:
             Route("/api/models", self.models, methods=["GET"]),
         ]
 
+    @operation("cancel_reply", tag="Messages", who="actor", answers={200: Stopped}, errors=(Forbidden, Conflict))
     async def cancel(self, request: Request) -> Response:
-        """Stop a reply, queued or running, on any process. Twice is once."""
+        """Stop a reply, queued or running.
+
+        Twice is once.
+        """
         actor = actor_of(request)
         message = MessageId(path_uuid(request, "message_id"))
         cancelled = await cancel_generation(self._database, actor=actor.user_id, message=message)
@@ -57,8 +64,19 @@ class AssistantRoutes:
             self._announcer.signal("generation_queued")  # one fewer waits
         return json_response({"message_id": message, "status": cancelled.status})
 
+    @operation(
+        "continue_reply",
+        tag="Messages",
+        who="actor",
+        is_idempotent=True,
+        answers={200: Continuing},
+        errors=(Forbidden, Conflict, Invalid),
+    )
     async def go_on(self, request: Request) -> Response:
-        """Let a reply go on that stopped before its end: the same message, from the next chunk on."""
+        """Let a reply go on that stopped before its end.
+
+        It is the same message, from the next chunk on.
+        """
         actor = actor_of(request)
         message = MessageId(path_uuid(request, "message_id"))
         key = idempotency_key(request)
@@ -79,8 +97,12 @@ class AssistantRoutes:
             self._announcer.signal("generation_queued")
         return json_response(continued.answer)
 
+    @operation("list_models", tag="Models", who="actor", answers={200: Models})
     async def models(self, request: Request) -> Response:
-        """Answer what can be run now, the default, and in a sentence why it is that and how to change it."""
+        """List the models that can write replies now.
+
+        With the default, and in a sentence why it is that and how to change it.
+        """
         actor_of(request)
         models = await self._catalogue.models()
         detection = self._catalogue.detection()

@@ -17,12 +17,14 @@ from starlette.routing import Route
 from rustygpt.auth.actor import Scope, session_actor_of
 from rustygpt.auth.fields import check_display_name
 from rustygpt.auth.models import FoundKey, ListedKey
+from rustygpt.auth.wire import ApiKeyPage, NewApiKey
 from rustygpt.database.pool import Database
 from rustygpt.http.body import RequestModel, read_body
 from rustygpt.http.cursors import PageCursors
-from rustygpt.http.request import idempotency_key, path_uuid, query_limit, query_value
+from rustygpt.http.request import CURSOR, LIMIT, idempotency_key, path_uuid, query_limit, query_value
 from rustygpt.http.response import json_response
 from rustygpt.ids import ApiKeyId, UserId
+from rustygpt.operation import operation
 from rustygpt.signals import Announcer
 from rustygpt.tokens import is_token, new_token, token_hash
 
@@ -68,8 +70,9 @@ class ApiKeyRoutes:
             Route("/api/keys/{key_id}", self.revoke, methods=["DELETE"]),
         ]
 
+    @operation("list_api_keys", tag="API keys", who="session", query=(LIMIT, CURSOR), answers={200: ApiKeyPage})
     async def list(self, request: Request) -> Response:
-        """Answer the user's live keys, newest first."""
+        """List one's own live API keys, newest first."""
         actor, limit = session_actor_of(request), query_limit(request)
         (before,) = self._cursors.page(query_value(request, "cursor"), CURSOR_KIND, 1)
         rows = await list_api_keys(self._database, actor=actor.user_id, before=before, limit=limit + 1)
@@ -78,8 +81,12 @@ class ApiKeyRoutes:
         next_cursor = self._cursors.encode(CURSOR_KIND, [page[-1].key_id]) if more else None
         return json_response({"items": [_key(row) for row in page], "next_cursor": next_cursor})
 
+    @operation("create_api_key", tag="API keys", who="session", body=KeyBody, is_idempotent=True, answers={201: NewApiKey})
     async def create(self, request: Request) -> Response:
-        """Make a key and show it, this once."""
+        """Make an API key.
+
+        `key` is shown this once; the same Idempotency-Key again is therefore a 409.
+        """
         actor = session_actor_of(request)
         body = await read_body(request, KeyBody, max_bytes=self._max_body_bytes)
         key = PREFIX + new_token()
@@ -96,8 +103,9 @@ class ApiKeyRoutes:
         log.info("api_key_created", user_id=str(actor.user_id), key_id=str(made.key_id), scopes=made.scopes)
         return json_response({**_key(made), "key": key}, 201)
 
+    @operation("revoke_api_key", tag="API keys", who="session", answers={204: None})
     async def revoke(self, request: Request) -> Response:
-        """End one of the user's keys and its live streams."""
+        """Revoke one of one's own API keys; its live streams end."""
         actor = session_actor_of(request)
         key_id = ApiKeyId(path_uuid(request, "key_id"))
         await revoke_api_key(self._database, actor=actor.user_id, key=key_id)

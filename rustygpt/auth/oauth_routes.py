@@ -9,7 +9,7 @@ from functools import partial
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
-from pydantic import Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 from starlette.datastructures import URL
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,17 +24,29 @@ from rustygpt.auth.local_path import DEFAULT, local_path
 from rustygpt.auth.oauth import MAX_CODE_CHARACTERS, Completion, OAuth
 from rustygpt.auth.oauth_failure import oauth_failed
 from rustygpt.auth.sessions import SessionCookies
+from rustygpt.auth.wire import AuthorizationUrl, Identities
+from rustygpt.auth.wire import SignedIn as SignedInAnswer
 from rustygpt.database.pool import Database
-from rustygpt.errors import BadRequest, DomainError, NotFound, OAuthFailed, Unavailable
+from rustygpt.errors import AccountDisabled, BadRequest, Conflict, DomainError, Forbidden, NotFound, OAuthFailed, Unavailable
 from rustygpt.http.body import RequestModel, read_body
+from rustygpt.http.form import MEDIA_TYPE as FORM
 from rustygpt.http.form import query_fields, read_form
 from rustygpt.http.response import json_response
 from rustygpt.ids import SessionId
+from rustygpt.operation import Answer, Parameter, operation
 
 STATE_COOKIE: Final = "OAUTH_STATE"
 STATE_SECONDS: Final = 600
 MAX_FORM_BYTES: Final = 65_536
-CALLBACK_METHODS: Final[dict[ProviderName, list[str]]] = {"github": ["GET"], "apple": ["GET", "POST"]}
+TAG: Final = "Sign-in by providers"
+REDIRECT_TO: Final = Parameter("redirect_to", str, "A path of this site to go to in the end; anything else is the start page.")
+PROVIDER: Final = Parameter("provider", ProviderName, "The provider's name.")
+CALLBACK_PARAMETERS: Final = (
+    Parameter("state", str, "What the sign-in began with."),
+    Parameter("code", str, "What the server redeems at the provider."),
+    Parameter("error", str, "Why there is no code."),
+)
+BACK: Final = Answer(None, "To the page of success, or to the sign-in page with `error`.", headers=("Location", "Set-Cookie"))
 
 
 class ManualBody(RequestModel):
@@ -43,6 +55,15 @@ class ManualBody(RequestModel):
     code: Annotated[str, StringConstraints(min_length=1, max_length=MAX_CODE_CHARACTERS)]
     redirect_uri: Annotated[str, StringConstraints(min_length=1, max_length=2_048)]
     code_verifier: Annotated[str | None, Field(min_length=43, max_length=128)] = None
+
+
+class CallbackForm(BaseModel):
+    """What Apple posts. Anything else in it is passed over."""
+
+    state: str | None = None
+    code: str | None = None
+    error: str | None = None
+    user: Annotated[str | None, Field(description="JSON with the name, at the first sign-in only.")] = None
 
 
 class OAuthRoutes:
@@ -71,17 +92,32 @@ class OAuthRoutes:
             path = f"/api/oauth/{name}"
             found += [
                 Route(path, partial(self.begin, name), methods=["GET"]),
-                Route(f"{path}/callback", partial(self.come_back, name), methods=CALLBACK_METHODS[name]),
+                Route(f"{path}/callback", partial(self.come_back, name), methods=["GET"]),
                 Route(f"{path}/manual", partial(self.sign_in_by_hand, name), methods=["POST"]),
             ]
         return [
             *found,
+            Route("/api/oauth/apple/callback", partial(self.come_back_by_form, "apple"), methods=["POST"]),
             Route("/api/auth/identities", self.list, methods=["GET"]),
             Route("/api/auth/identities/{provider}", self.unlink, methods=["DELETE"]),
         ]
 
+    @operation(
+        "begin_{0}_sign_in",
+        tag=TAG,
+        who="anyone",
+        query=(REDIRECT_TO,),
+        answers={
+            200: Answer(AuthorizationUrl, "For `Accept: application/json`.", headers=("Set-Cookie",)),
+            303: Answer(None, "To the provider, or to the sign-in page.", headers=("Location", "Set-Cookie")),
+        },
+        errors=(NotFound, Forbidden, OAuthFailed),
+    )
     async def begin(self, name: ProviderName, request: Request) -> Response:
-        """Send the browser to the provider; who is signed in links an account. `Accept: application/json` gets the address instead."""
+        """Send the browser to a provider.
+
+        Who is signed in links an account. `Accept: application/json` gets the address instead.
+        """
         provider = self._oauth.require_provider(name)
         wants_json = "application/json" in request.headers.get("accept", "") and not _wants_html(request)
         try:
@@ -107,8 +143,31 @@ class OAuthRoutes:
         self._set_state_cookie(response, request, name, beginning.browser_token)
         return response
 
+    @operation("complete_{0}_sign_in", tag=TAG, who="anyone", query=CALLBACK_PARAMETERS, answers={303: BACK})
     async def come_back(self, name: ProviderName, request: Request) -> Response:
-        """Take the provider's answer: a session and a 303 to the page of success, or a 303 to the sign-in page with the reason."""
+        """Take a provider's answer.
+
+        A session and the way to the page of success, or the way to the sign-in page with the reason.
+        """
+        return await self._come_back(name, request)
+
+    @operation(
+        "complete_{0}_sign_in_by_form",
+        tag=TAG,
+        who="anyone",
+        body=CallbackForm,
+        body_media_type=FORM,
+        is_cross_site=True,
+        answers={303: BACK},
+    )
+    async def come_back_by_form(self, name: ProviderName, request: Request) -> Response:
+        """Take a provider's answer, as a form that its page posts.
+
+        A session and the way to the page of success, or the way to the sign-in page with the reason.
+        """
+        return await self._come_back(name, request)
+
+    async def _come_back(self, name: ProviderName, request: Request) -> Response:
         redirect_to = DEFAULT
         try:
             is_form = request.method == "POST"
@@ -124,8 +183,19 @@ class OAuthRoutes:
         query = {"user_id": str(completion.user_id), **_destination(redirect_to)}
         return self._with_session(request, _see_other(f"/auth/success?{urlencode(query)}"), completion)
 
+    @operation(
+        "redeem_{0}_code",
+        tag=TAG,
+        who="anyone",
+        body=ManualBody,
+        answers={200: Answer(SignedInAnswer, headers=("Set-Cookie",))},
+        errors=(NotFound, Forbidden, OAuthFailed, AccountDisabled, Conflict),
+    )
     async def sign_in_by_hand(self, name: ProviderName, request: Request) -> Response:
-        """Redeem a code that somebody brings, for tests: no state, no nonce, and therefore off unless a setting says so."""
+        """Sign in with a code that was got elsewhere.
+
+        For tests: no state, no nonce, and therefore off unless `oauth.manual_enabled` says so.
+        """
         if not self._is_manual_enabled:
             raise NotFound
         self._oauth.require_provider(name)
@@ -141,14 +211,16 @@ class OAuthRoutes:
             raise AssertionError("a sign-in without a linking session opens one")
         return self._with_session(request, json_response(sign_in_answer(completion.signed_in)), completion)
 
+    @operation("list_identities", tag=TAG, who="session", answers={200: Identities})
     async def list(self, request: Request) -> Response:
-        """List the user's accounts at providers, and whether there is a password beside them."""
+        """List one's own accounts at providers."""
         actor = session_actor_of(request)
         rows = await procedures_oauth.list_identities(self._database, actor=actor.user_id)
         credentials = await procedures.find_own_credentials(self._database, actor=actor.user_id)
         has_password = credentials is not None and credentials.password_hash is not None
         return json_response({"items": [asdict(row) for row in rows], "next_cursor": None, "has_password": has_password})
 
+    @operation("unlink_identity", tag=TAG, who="session", path=(PROVIDER,), answers={204: None}, errors=(NotFound, Conflict))
     async def unlink(self, request: Request) -> Response:
         """Forget an account at a provider; 409 for the last way in."""
         actor = session_actor_of(request)

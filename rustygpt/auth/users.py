@@ -4,11 +4,11 @@ Who is disabled or sent back to wait loses live streams at once, on every proces
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 import structlog
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -17,18 +17,22 @@ from rustygpt.auth.actor import UserRole, admin_of
 from rustygpt.auth.bodies import NewAccount
 from rustygpt.auth.models import User, UserStatus
 from rustygpt.auth.sign_in import SignIn
+from rustygpt.auth.wire import UserPage
 from rustygpt.database.call import Caller
-from rustygpt.errors import BadRequest
+from rustygpt.errors import BadRequest, Conflict
 from rustygpt.http.body import RequestModel, read_body
 from rustygpt.http.cursors import PageCursors
-from rustygpt.http.request import idempotency_key, path_uuid, query_limit, query_value
+from rustygpt.http.request import CURSOR, LIMIT, idempotency_key, path_uuid, query_limit, query_value
 from rustygpt.http.response import json_response
 from rustygpt.ids import UserId
+from rustygpt.operation import Parameter, operation
 from rustygpt.signals import Announcer
 
 CURSOR_KIND: Final = "users"
 MAX_QUERY_CHARACTERS: Final = 254
 STATUSES: Final = ("active", "pending", "disabled")
+QUERY: Final = Parameter("query", Annotated[str, Field(max_length=MAX_QUERY_CHARACTERS)], "A part of a name or an address.")
+STATUS: Final = Parameter("status", UserStatus, "Only accounts like that.")
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
 
@@ -82,8 +86,15 @@ class UserRoutes:
             Route("/api/admin/users/{user_id}", self.update, methods=["PATCH"]),
         ]
 
+    @operation(
+        "list_users",
+        tag="Administration",
+        who="administrator",
+        query=(LIMIT, CURSOR, QUERY, STATUS),
+        answers={200: UserPage},
+    )
     async def list(self, request: Request) -> Response:
-        """Answer a page, newest first; `?query=` is a part of a name or address, `?status=` one of STATUSES."""
+        """List accounts, newest first."""
         admin, limit = admin_of(request), query_limit(request)
         query, status = query_value(request, "query"), query_value(request, "status")
         if query is not None and len(query) > MAX_QUERY_CHARACTERS:
@@ -98,8 +109,14 @@ class UserRoutes:
         next_cursor = self._cursors.encode(CURSOR_KIND, [page[-1].id]) if len(rows) > limit else None
         return json_response({"items": [asdict(row) for row in page], "next_cursor": next_cursor})
 
+    @operation(
+        "create_user", tag="Administration", who="administrator", body=NewUserBody, is_idempotent=True, answers={201: User}
+    )
     async def create(self, request: Request) -> Response:
-        """Make an account, active at once, whatever the settings say of sign-up and approval."""
+        """Make an account.
+
+        It is active at once, whatever the settings say of sign-up and approval.
+        """
         admin = admin_of(request)
         body = await read_body(request, NewUserBody, max_bytes=self._max_body_bytes)
         account = await add_user(
@@ -114,8 +131,12 @@ class UserRoutes:
         log.info("user_created", user_id=account["id"], role=body.role, method="admin")
         return json_response(account, 201)
 
+    @operation("update_user", tag="Administration", who="administrator", body=UserChange, answers={200: User}, errors=(Conflict,))
     async def update(self, request: Request) -> Response:
-        """Give an account another role or status."""
+        """Give an account another role or status.
+
+        409 for one's own status, and for what would leave no active administrator.
+        """
         admin, user_id = admin_of(request), UserId(path_uuid(request, "user_id"))
         body = await read_body(request, UserChange, max_bytes=self._max_body_bytes)
         changed = await update_user(self._database, actor=admin.user_id, user=user_id, role=body.role, status=body.status)

@@ -15,13 +15,15 @@ from starlette.routing import Route
 
 from rustygpt.auth.actor import actor_of
 from rustygpt.conversations.models import AcceptInvite, CreateInvite
+from rustygpt.conversations.wire import Accepted, InvitePage, NewInvite
 from rustygpt.database.call import Caller
-from rustygpt.errors import NotFound
+from rustygpt.errors import Conflict, Forbidden, NotFound
 from rustygpt.http.body import read_body
 from rustygpt.http.cursors import PageCursors
-from rustygpt.http.request import idempotency_key, path_uuid, query_limit, query_value
+from rustygpt.http.request import CURSOR, LIMIT, idempotency_key, path_uuid, query_limit, query_value
 from rustygpt.http.response import json_response
 from rustygpt.ids import ConversationId, Position, UserId
+from rustygpt.operation import operation
 from rustygpt.signals import Announcer
 from rustygpt.tokens import is_token, new_token, token_hash
 
@@ -72,8 +74,12 @@ class InviteRoutes:
             Route("/api/invites/{invite_id}/revoke", self.revoke, methods=["POST"]),
         ]
 
+    @operation("list_invites", tag="Members", who="actor", query=(LIMIT, CURSOR), answers={200: InvitePage}, errors=(Forbidden,))
     async def list(self, request: Request) -> Response:
-        """Answer the invites by which somebody can still join, newest first; never a token."""
+        """List the invites by which somebody can still join.
+
+        Newest first, and never with a token. For owners and admins.
+        """
         actor, limit = actor_of(request), query_limit(request)
         (before,) = self._cursors.page(query_value(request, "cursor"), CURSOR_KIND, 1)
         rows = await list_invites(
@@ -87,8 +93,20 @@ class InviteRoutes:
         next_cursor = self._cursors.encode(CURSOR_KIND, [page[-1].id]) if len(rows) > limit else None
         return json_response({"items": [row.invite for row in page], "next_cursor": next_cursor})
 
+    @operation(
+        "create_invite",
+        tag="Members",
+        who="actor",
+        body=CreateInvite,
+        is_idempotent=True,
+        answers={201: NewInvite},
+        errors=(Forbidden, Conflict),
+    )
     async def create(self, request: Request) -> Response:
-        """Make an invite and show its link, this once."""
+        """Make an invite.
+
+        `token` and `url` are shown this once; the same Idempotency-Key again is therefore a 409. For owners and admins.
+        """
         actor = actor_of(request)
         conversation = ConversationId(path_uuid(request, "conversation_id"))
         body = await read_body(request, CreateInvite, max_bytes=self._max_body_bytes)
@@ -108,8 +126,19 @@ class InviteRoutes:
         origin = self._public_url or str(URL(scheme=request.url.scheme, netloc=request.url.netloc))
         return json_response({**invite, "token": token, "url": f"{origin}/invite/{token}"}, 201)
 
+    @operation(
+        "accept_invite",
+        tag="Members",
+        who="actor",
+        body=AcceptInvite,
+        answers={200: Accepted},
+        errors=(NotFound, Forbidden, Conflict),
+    )
     async def accept(self, request: Request) -> Response:
-        """Join; who is a member already stays what they are, and no use is counted."""
+        """Join a conversation by an invite.
+
+        Who is a member already stays what they are, and no use is counted.
+        """
         actor = actor_of(request)
         body = await read_body(request, AcceptInvite, max_bytes=self._max_body_bytes)
         if not is_token(body.token):
@@ -121,8 +150,12 @@ class InviteRoutes:
         answer = {"conversation_id": conversation["id"], "role": conversation["role"], "joined": accepted.position is not None}
         return json_response({**answer, "conversation": conversation})
 
+    @operation("revoke_invite", tag="Members", who="actor", answers={204: None}, errors=(Forbidden,))
     async def revoke(self, request: Request) -> Response:
-        """Let nobody join by it any more; twice is once."""
+        """Revoke an invite.
+
+        Nobody joins by it any more; twice is once.
+        """
         actor, invite_id = actor_of(request), path_uuid(request, "invite_id")
         await revoke_invite(self._database, actor=actor.user_id, invite=invite_id)
         log.info("invite_revoked", user_id=str(actor.user_id), invite_id=str(invite_id))

@@ -12,12 +12,15 @@ from rustygpt.conversations.procedures import (
     remove_participant,
     update_participant,
 )
+from rustygpt.conversations.wire import Member, MemberPage
 from rustygpt.database.call import Caller
+from rustygpt.errors import Conflict, Forbidden
 from rustygpt.http.body import read_body
 from rustygpt.http.cursors import PageCursors
-from rustygpt.http.request import idempotency_key, path_uuid, query_limit, query_value
+from rustygpt.http.request import CURSOR, LIMIT, idempotency_key, path_uuid, query_limit, query_value
 from rustygpt.http.response import json_response
 from rustygpt.ids import ConversationId, Position
+from rustygpt.operation import operation
 from rustygpt.signals import Announcer
 
 _ALL = "/api/conversations/{conversation_id}/participants"
@@ -43,8 +46,9 @@ class MemberRoutes:
             Route(_ONE, self.remove, methods=["DELETE"]),
         ]
 
+    @operation("list_members", tag="Members", who="actor", query=(LIMIT, CURSOR), answers={200: MemberPage})
     async def list(self, request: Request) -> Response:
-        """Answer the members by joining time."""
+        """List the members of a conversation by the time of joining."""
         actor = actor_of(request)
         limit = query_limit(request)
         after_at, after_id = self._cursors.page(query_value(request, "cursor"), "participants", 2)
@@ -60,8 +64,20 @@ class MemberRoutes:
         cursor = self._cursors.encode("participants", [last.joined_at, last.user_id]) if last else None
         return json_response({"items": [row.participant for row in rows[:limit]], "next_cursor": cursor})
 
+    @operation(
+        "add_member",
+        tag="Members",
+        who="actor",
+        body=AddParticipant,
+        is_idempotent=True,
+        answers={201: Member},
+        errors=(Forbidden,),
+    )
     async def add(self, request: Request) -> Response:
-        """Bring somebody in, by id or e-mail address."""
+        """Bring somebody into a conversation, by id or e-mail address.
+
+        For its owners and admins.
+        """
         actor = actor_of(request)
         conversation = ConversationId(path_uuid(request, "conversation_id"))
         body = await read_body(request, AddParticipant, max_bytes=self._max_body_bytes)
@@ -78,6 +94,9 @@ class MemberRoutes:
             self._announcer.wake(Position(added.position))
         return json_response(added.participant, 201)
 
+    @operation(
+        "update_member", tag="Members", who="actor", body=UpdateParticipant, answers={200: Member}, errors=(Forbidden, Conflict)
+    )
     async def update(self, request: Request) -> Response:
         """Give a member another role."""
         actor = actor_of(request)
@@ -91,8 +110,12 @@ class MemberRoutes:
             self._announcer.wake(Position(changed.position))
         return json_response(changed.participant)
 
+    @operation("remove_member", tag="Members", who="actor", answers={204: None}, errors=(Forbidden, Conflict))
     async def remove(self, request: Request) -> Response:
-        """Take a member out, or leave."""
+        """Take a member out of a conversation, or leave it.
+
+        The last owner stays: 409.
+        """
         actor = actor_of(request)
         conversation = ConversationId(path_uuid(request, "conversation_id"))
         user = path_uuid(request, "user_id")

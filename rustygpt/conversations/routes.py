@@ -15,14 +15,17 @@ from rustygpt.conversations.procedures import (
     recall_conversation,
     update_conversation,
 )
+from rustygpt.conversations.wire import ConversationPage
 from rustygpt.database.call import Caller
 from rustygpt.errors import Forbidden, Invalid
 from rustygpt.http.body import read_body
 from rustygpt.http.cursors import PageCursors
-from rustygpt.http.request import RequireModel, idempotency_key, path_uuid, query_limit, query_value
+from rustygpt.http.request import CURSOR, LIMIT, RequireModel, idempotency_key, path_uuid, query_limit, query_value
 from rustygpt.http.response import json_response
 from rustygpt.ids import ConversationId, Position
+from rustygpt.operation import operation
 from rustygpt.signals import Announcer
+from rustygpt.wire import Conversation
 
 
 class ConversationRoutes:
@@ -53,8 +56,9 @@ class ConversationRoutes:
             Route("/api/conversations/{conversation_id}", self.archive, methods=["DELETE"]),
         ]
 
+    @operation("list_conversations", tag="Conversations", who="actor", query=(LIMIT, CURSOR), answers={200: ConversationPage})
     async def list(self, request: Request) -> Response:
-        """Answer the actor's conversations and the stream's position in the same snapshot."""
+        """List one's conversations, the most recently active first."""
         actor = actor_of(request)
         limit = query_limit(request)
         before_at, before_id = self._cursors.page(query_value(request, "cursor"), "conversations", 2)
@@ -65,8 +69,16 @@ class ConversationRoutes:
         cursor = self._cursors.encode("conversations", [page.ats[limit - 1], page.ids[limit - 1]]) if more else None
         return json_response({"items": page.items[:limit], "next_cursor": cursor, "stream_cursor": page.stream_cursor})
 
+    @operation(
+        "create_conversation",
+        tag="Conversations",
+        who="actor",
+        body=CreateConversation,
+        is_idempotent=True,
+        answers={201: Conversation},
+    )
     async def create(self, request: Request) -> Response:
-        """Make a conversation."""
+        """Make a conversation; the maker is its owner."""
         actor = actor_of(request)
         body = await read_body(request, CreateConversation, max_bytes=self._max_body_bytes)
         wanted: dict[str, Any] = {
@@ -91,14 +103,26 @@ class ConversationRoutes:
         self._announce(created.position)
         return json_response(created.conversation, 201)
 
+    @operation("get_conversation", tag="Conversations", who="actor", answers={200: Conversation})
     async def get(self, request: Request) -> Response:
-        """Answer one conversation."""
+        """Read one conversation."""
         actor = actor_of(request)
         conversation = ConversationId(path_uuid(request, "conversation_id"))
         return json_response(await get_conversation(self._database, actor=actor.user_id, conversation=conversation))
 
+    @operation(
+        "update_conversation",
+        tag="Conversations",
+        who="actor",
+        body=UpdateConversation,
+        answers={200: Conversation},
+        errors=(Forbidden,),
+    )
     async def update(self, request: Request) -> Response:
-        """Change what the body names."""
+        """Change a conversation: what the body names.
+
+        For its owners and admins.
+        """
         actor = actor_of(request)
         conversation = ConversationId(path_uuid(request, "conversation_id"))
         body = await read_body(request, UpdateConversation, max_bytes=self._max_body_bytes)
@@ -116,8 +140,12 @@ class ConversationRoutes:
         self._announce(changed.position)
         return json_response(changed.conversation)
 
+    @operation("archive_conversation", tag="Conversations", who="actor", answers={204: None}, errors=(Forbidden,))
     async def archive(self, request: Request) -> Response:
-        """Archive: it is gone for everybody, its replies are stopped and its streams end; nothing is deleted."""
+        """Archive a conversation.
+
+        It is gone for everybody, its replies are stopped and its streams end; nothing is deleted. For its owners.
+        """
         actor = actor_of(request)
         conversation = ConversationId(path_uuid(request, "conversation_id"))
         changed = await update_conversation(

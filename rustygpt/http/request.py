@@ -5,17 +5,29 @@ Each is read once, checked, and refused with 400 when malformed; an id that is n
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Annotated, Final
 from uuid import UUID
 
+from pydantic import Field
 from starlette.requests import Request
 
 from rustygpt.errors import BadRequest, FieldError, Invalid
 from rustygpt.ids import parse_uuid
+from rustygpt.operation import Parameter
 
 DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 200
 MAX_KEY_CHARACTERS: Final = 128
+
+LIMIT: Final = Parameter(
+    "limit", Annotated[int, Field(ge=1, le=MAX_LIMIT)], f"At most so many items; {DEFAULT_LIMIT} unless said."
+)
+CURSOR: Final = Parameter("cursor", str, "`next_cursor` of the page before.")
+IDEMPOTENCY_KEY: Final = Parameter(
+    "Idempotency-Key",
+    Annotated[str, Field(min_length=1, max_length=MAX_KEY_CHARACTERS, pattern=r"^[\x21-\x7e]+$")],
+    "The same key again gives the same answer, and never a second row; with another body it is a 409.",
+)
 
 _VISIBLE_ASCII: Final = re.compile(r"[\x21-\x7e]+")
 

@@ -3,7 +3,8 @@
 Starlette takes the first route whose path fits, and its 405 knows only that one's methods.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -27,13 +28,22 @@ def merge_methods(routes: Iterable[BaseRoute]) -> list[BaseRoute]:
 def _joined(routes: list[Route]) -> Route:
     first = routes[0]
     by_method = {method: route.app for route in reversed(routes) for method in route.methods or ()}
-    return Route(first.path, _ByMethod(by_method), methods=[*by_method, "OPTIONS"], name=first.name)
+    endpoints = {method: endpoint for route in reversed(routes) for method, endpoint in endpoints_of(route).items()}
+    return Route(first.path, _ByMethod(by_method, endpoints), methods=[*by_method, "OPTIONS"], name=first.name)
+
+
+def endpoints_of(route: Route) -> Mapping[str, Callable[..., Any]]:
+    """Return the handlers of a route, joined or not, by method; HEAD and OPTIONS are nobody's own."""
+    if isinstance(route.endpoint, _ByMethod):
+        return route.endpoint.endpoints
+    return dict.fromkeys(sorted((route.methods or set()) - {"HEAD", "OPTIONS"}), route.endpoint)
 
 
 class _ByMethod:
     """Hands a request to the application of its method, and answers OPTIONS with what there is."""
 
-    def __init__(self, by_method: dict[str, ASGIApp]) -> None:
+    def __init__(self, by_method: dict[str, ASGIApp], endpoints: Mapping[str, Callable[..., Any]]) -> None:
+        self.endpoints = endpoints
         self._by_method = by_method
         self._allowed = ", ".join(sorted({*by_method, "OPTIONS"}))
 

@@ -1,11 +1,13 @@
 """`/api/usage` and `/api/admin/users/{user_id}/quota`: what one may have written, and what one has. Every change is audited and at once in force."""
 
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated
 
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from typing_extensions import TypedDict
 
 from rustygpt.auth.actor import actor_of, admin_of
 from rustygpt.database.call import Caller
@@ -14,6 +16,7 @@ from rustygpt.http.request import path_uuid
 from rustygpt.http.response import json_response
 from rustygpt.ids import UserId
 from rustygpt.limits.quotas import Quota, clear_quota, read_quota, read_quota_of, set_quota
+from rustygpt.operation import operation
 
 Amount = Annotated[int, Field(ge=0, le=1_000_000_000_000)]
 
@@ -23,6 +26,26 @@ class QuotaBody(RequestModel):
 
     generations: Amount | None
     tokens: Amount | None
+
+
+class Share(TypedDict):
+    """How much there is of something, and how much is left."""
+
+    limit: Annotated[int | None, Field(description="Null is no limit.")]
+    used: int
+    reserved: Annotated[int, Field(description="For replies that are not finished.")]
+    remaining: int | None
+
+
+class QuotaState(TypedDict):
+    """What somebody may have written, and has."""
+
+    generations: Share
+    tokens: Share
+    is_default: Annotated[bool, Field(description="Whether the general quotas hold.")]
+    period_seconds: float
+    started_at: Annotated[datetime | None, Field(description="Null while no period runs.")]
+    resets_at: datetime | None
 
 
 class QuotaRoutes:
@@ -42,23 +65,27 @@ class QuotaRoutes:
             Route("/api/admin/users/{user_id}/quota", self.delete, methods=["DELETE"]),
         ]
 
+    @operation("read_usage", tag="Models", who="actor", answers={200: QuotaState})
     async def own(self, request: Request) -> Response:
-        """Answer one's own limits, and what is used of them."""
+        """Read one's own quotas of replies and tokens, and what is used of them."""
         return json_response(_answer(await read_quota(self._database, actor=actor_of(request).user_id)))
 
+    @operation("read_user_quota", tag="Administration", who="administrator", answers={200: QuotaState})
     async def read(self, request: Request) -> Response:
-        """Answer somebody's limits, and what is used of them."""
+        """Read somebody's quotas, and what is used of them."""
         return await self._show(request, admin_of(request).user_id)
 
+    @operation("set_user_quota", tag="Administration", who="administrator", body=QuotaBody, answers={200: QuotaState})
     async def put(self, request: Request) -> Response:
-        """Give somebody limits of their own, in place of the general ones."""
+        """Give somebody quotas of their own, in place of the general ones."""
         admin, user = admin_of(request), UserId(path_uuid(request, "user_id"))
         body = await read_body(request, QuotaBody, max_bytes=self._max_body_bytes)
         await set_quota(self._database, actor=admin.user_id, user=user, generations=body.generations, tokens=body.tokens)
         return await self._show(request, admin.user_id)
 
+    @operation("clear_user_quota", tag="Administration", who="administrator", answers={204: None})
     async def delete(self, request: Request) -> Response:
-        """Let the general limits hold for somebody again."""
+        """Let the general quotas hold for somebody again."""
         admin = admin_of(request)
         await clear_quota(self._database, actor=admin.user_id, user=UserId(path_uuid(request, "user_id")))
         return Response(status_code=204)
@@ -69,7 +96,7 @@ class QuotaRoutes:
         )
 
 
-def _answer(quota: Quota) -> dict[str, Any]:
+def _answer(quota: Quota) -> QuotaState:
     return {
         "generations": _part(quota.generation_limit, quota.generations_used, quota.generations_reserved),
         "tokens": _part(quota.token_limit, quota.tokens_used, quota.tokens_reserved),
@@ -80,6 +107,6 @@ def _answer(quota: Quota) -> dict[str, Any]:
     }
 
 
-def _part(limit: int | None, used: int, reserved: int) -> dict[str, int | None]:
+def _part(limit: int | None, used: int, reserved: int) -> Share:
     remaining = None if limit is None else max(0, limit - used - reserved)
     return {"limit": limit, "used": used, "reserved": reserved, "remaining": remaining}

@@ -10,12 +10,15 @@ from starlette.routing import Route
 
 from rustygpt.auth.actor import admin_of
 from rustygpt.database.call import Caller
+from rustygpt.errors import Conflict, NotFound
 from rustygpt.http.body import CanonicalUUID, RequestModel, read_body
 from rustygpt.http.request import path_uuid
 from rustygpt.http.response import json_response
 from rustygpt.limits.procedures import (
+    Assignment,
     CountedBy,
     Method,
+    Profile,
     create_limit_assignment,
     create_limit_profile,
     delete_limit_assignment,
@@ -24,7 +27,9 @@ from rustygpt.limits.procedures import (
     list_limit_profiles,
     update_limit_profile,
 )
+from rustygpt.operation import operation
 from rustygpt.signals import Announcer
+from rustygpt.wire import Page
 
 
 class ProfileBody(RequestModel):
@@ -43,6 +48,18 @@ class AssignmentBody(RequestModel):
     route: Annotated[str, StringConstraints(pattern=r"^/[^ ?#*]{0,254}\*?$")]
     method: Method = "*"
     counted_by: CountedBy = "user"
+
+
+class ProfilePage(Page):
+    """All profiles, by name."""
+
+    items: list[Profile]
+
+
+class AssignmentPage(Page):
+    """All assignments, by route and method."""
+
+    items: list[Assignment]
 
 
 class LimitRoutes:
@@ -66,42 +83,75 @@ class LimitRoutes:
             Route("/api/admin/limits/assignments/{assignment_id}", self.delete_assignment, methods=["DELETE"]),
         ]
 
+    @operation("list_limit_profiles", tag="Administration", who="administrator", answers={200: ProfilePage})
     async def list_profiles(self, request: Request) -> Response:
-        """Answer all profiles, by name."""
+        """List all profiles of rate limits, by name."""
         admin_of(request)
         return json_response({"items": [asdict(row) for row in await list_limit_profiles(self._database)], "next_cursor": None})
 
+    @operation(
+        "create_limit_profile",
+        tag="Administration",
+        who="administrator",
+        body=ProfileBody,
+        answers={201: Profile},
+        errors=(Conflict,),
+    )
     async def create_profile(self, request: Request) -> Response:
-        """Make a profile; its name is its own, so a repeated request is a conflict and never a second row."""
+        """Make a profile of rate limits.
+
+        Its name is its own, so a repeated request is a conflict and never a second row.
+        """
         admin = admin_of(request)
         body = await read_body(request, ProfileBody, max_bytes=self._max_body_bytes)
         made = await create_limit_profile(self._database, actor=admin.user_id, **body.model_dump())
         self._announcer.signal("limits_changed")
         return json_response(asdict(made), 201)
 
+    @operation(
+        "update_limit_profile",
+        tag="Administration",
+        who="administrator",
+        body=ProfileBody,
+        answers={200: Profile},
+        errors=(Conflict,),
+    )
     async def update_profile(self, request: Request) -> Response:
-        """Replace what a profile says."""
+        """Replace what a profile of rate limits says; in force at once."""
         admin, profile_id = admin_of(request), path_uuid(request, "profile_id")
         body = await read_body(request, ProfileBody, max_bytes=self._max_body_bytes)
         changed = await update_limit_profile(self._database, actor=admin.user_id, profile=profile_id, **body.model_dump())
         self._announcer.signal("limits_changed")
         return json_response(asdict(changed))
 
+    @operation("delete_limit_profile", tag="Administration", who="administrator", answers={204: None}, errors=(Conflict,))
     async def delete_profile(self, request: Request) -> Response:
-        """Delete a profile that is assigned nowhere."""
+        """Delete a profile of rate limits that is assigned nowhere."""
         admin, profile_id = admin_of(request), path_uuid(request, "profile_id")
         await delete_limit_profile(self._database, actor=admin.user_id, profile=profile_id)
         self._announcer.signal("limits_changed")
         return Response(status_code=204)
 
+    @operation("list_limit_assignments", tag="Administration", who="administrator", answers={200: AssignmentPage})
     async def list_assignments(self, request: Request) -> Response:
-        """Answer all assignments, by route and method."""
+        """List where profiles of rate limits hold, by route and method."""
         admin_of(request)
         rows = await list_limit_assignments(self._database)
         return json_response({"items": [asdict(row) for row in rows], "next_cursor": None})
 
+    @operation(
+        "create_limit_assignment",
+        tag="Administration",
+        who="administrator",
+        body=AssignmentBody,
+        answers={201: Assignment},
+        errors=(NotFound, Conflict),
+    )
     async def create_assignment(self, request: Request) -> Response:
-        """Let a profile hold for a route; a route has one for each method."""
+        """Let a profile of rate limits hold for a route.
+
+        A route has one for each method. In force on all processes within 2 s.
+        """
         admin = admin_of(request)
         body = await read_body(request, AssignmentBody, max_bytes=self._max_body_bytes)
         made = await create_limit_assignment(
@@ -115,8 +165,9 @@ class LimitRoutes:
         self._announcer.signal("limits_changed")
         return json_response(asdict(made), 201)
 
+    @operation("delete_limit_assignment", tag="Administration", who="administrator", answers={204: None})
     async def delete_assignment(self, request: Request) -> Response:
-        """Free a route of its limit."""
+        """Free a route of its rate limit."""
         admin, assignment_id = admin_of(request), path_uuid(request, "assignment_id")
         await delete_limit_assignment(self._database, actor=admin.user_id, assignment=assignment_id)
         self._announcer.signal("limits_changed")

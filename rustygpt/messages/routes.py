@@ -1,26 +1,33 @@
 """Messages: post, answer, read. HTTP in, one procedure, HTTP out; a page of messages carries the stream's position of its snapshot."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, Final
 
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from rustygpt.auth.actor import actor_of
 from rustygpt.database.call import Caller
-from rustygpt.errors import BadRequest, Invalid
+from rustygpt.errors import BadRequest, Forbidden, Invalid
 from rustygpt.http.body import read_body
 from rustygpt.http.cursors import PageCursors
-from rustygpt.http.request import RequireModel, idempotency_key, path_uuid, query_limit, query_value
+from rustygpt.http.request import CURSOR, LIMIT, RequireModel, idempotency_key, path_uuid, query_limit, query_value
 from rustygpt.http.response import json_response
 from rustygpt.ids import ConversationId, MessageId, Position
 from rustygpt.messages.models import PostMessage, PostReply, PostRoot
 from rustygpt.messages.procedures import get_message, list_chunks, list_messages, post_message, recall_post
+from rustygpt.messages.wire import ChunkPage, MessagePage, Posted, SingleMessage
+from rustygpt.operation import Parameter, operation
 from rustygpt.signals import Announcer
 
 FindMention = Callable[[str], str | None]
 """How a text addresses the assistant: None not at all, "" by its general name, else the id of a model."""
+
+FIRST_CHUNK: Final = Parameter(
+    "from", Annotated[int, Field(ge=0, le=999_999_999)], "The number of the first chunk; excludes `cursor`."
+)
 
 
 class MessageRoutes:
@@ -58,28 +65,50 @@ class MessageRoutes:
             Route("/api/messages/{message_id}/chunks", self.chunks, methods=["GET"]),
         ]
 
+    @operation(
+        "post_message",
+        tag="Messages",
+        who="actor",
+        body=PostMessage,
+        is_idempotent=True,
+        answers={201: Posted},
+        errors=(Forbidden,),
+    )
     async def post(self, request: Request) -> Response:
-        """Post into a conversation: a new thread, or an answer to parent_id."""
+        """Post into a conversation: a new thread, or an answer to `parent_id`."""
         actor_of(request)
         conversation = ConversationId(path_uuid(request, "conversation_id"))
         body = await read_body(request, PostMessage, max_bytes=self._max_body_bytes)
         parent = MessageId(body.parent_id) if body.parent_id else None
         return await self._post(request, conversation, parent, body)
 
+    @operation(
+        "start_thread", tag="Messages", who="actor", body=PostRoot, is_idempotent=True, answers={201: Posted}, errors=(Forbidden,)
+    )
     async def post_root(self, request: Request) -> Response:
-        """Start a thread."""
+        """Start a thread in a conversation."""
         actor_of(request)
         conversation = ConversationId(path_uuid(request, "conversation_id"))
         return await self._post(request, conversation, None, await read_body(request, PostRoot, max_bytes=self._max_body_bytes))
 
+    @operation(
+        "reply_to_message",
+        tag="Messages",
+        who="actor",
+        body=PostReply,
+        is_idempotent=True,
+        answers={201: Posted},
+        errors=(Forbidden,),
+    )
     async def reply(self, request: Request) -> Response:
         """Answer a message, in its thread."""
         actor_of(request)
         parent = MessageId(path_uuid(request, "message_id"))
         return await self._post(request, None, parent, await read_body(request, PostReply, max_bytes=self._max_body_bytes))
 
+    @operation("list_messages", tag="Messages", who="actor", query=(LIMIT, CURSOR), answers={200: MessagePage})
     async def list(self, request: Request) -> Response:
-        """Answer a conversation's messages, newest first."""
+        """List the messages of a conversation, newest first."""
         actor = actor_of(request)
         limit = query_limit(request)
         (before,) = self._cursors.page(query_value(request, "cursor"), "messages", 1)
@@ -93,15 +122,17 @@ class MessageRoutes:
         cursor = self._cursors.encode("messages", [page.seqs[limit - 1]]) if len(page.seqs) > limit else None
         return json_response({"items": page.items[:limit], "next_cursor": cursor, "stream_cursor": page.stream_cursor})
 
+    @operation("get_message", tag="Messages", who="actor", answers={200: SingleMessage})
     async def get(self, request: Request) -> Response:
-        """Answer one message."""
+        """Read one message."""
         actor = actor_of(request)
         message = MessageId(path_uuid(request, "message_id"))
         found = await get_message(self._database, actor=actor.user_id, message=message)
         return json_response({**found.message, "stream_cursor": found.stream_cursor})
 
+    @operation("list_chunks", tag="Messages", who="actor", query=(LIMIT, FIRST_CHUNK, CURSOR), answers={200: ChunkPage})
     async def chunks(self, request: Request) -> Response:
-        """Answer a reply's stored deltas from chunk ?from= on."""
+        """List the stored pieces of a reply, from `from` or `cursor` on."""
         actor = actor_of(request)
         limit = query_limit(request)
         first, cursor = query_value(request, "from"), query_value(request, "cursor")

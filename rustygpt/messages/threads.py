@@ -1,5 +1,8 @@
 """Threads: their list, their messages by ordinal, and how far somebody has read."""
 
+from typing import Final, Literal
+from uuid import UUID
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -9,12 +12,17 @@ from rustygpt.database.call import Caller
 from rustygpt.errors import BadRequest
 from rustygpt.http.body import read_body
 from rustygpt.http.cursors import PageCursors
-from rustygpt.http.request import path_uuid, query_limit, query_uuid, query_value
+from rustygpt.http.request import CURSOR, LIMIT, path_uuid, query_limit, query_uuid, query_value
 from rustygpt.http.response import json_response
 from rustygpt.ids import ConversationId, Position
 from rustygpt.messages.models import MarkRead
 from rustygpt.messages.procedures import TreePage, list_threads, mark_read, ordinal_of, read_tree
+from rustygpt.messages.wire import ReadState, ThreadPage, ThreadTree
+from rustygpt.operation import Parameter, operation
 from rustygpt.signals import Announcer
+
+DIRECTION: Final = Parameter("direction", Literal["forward", "backward"], "From the start (unless said) or from the end.")
+AROUND: Final = Parameter("around", UUID, "A message to have in the middle; excludes `cursor`.")
 
 
 class ThreadRoutes:
@@ -35,8 +43,9 @@ class ThreadRoutes:
             Route("/api/threads/{root_id}/read", self.mark_read, methods=["POST"]),
         ]
 
+    @operation("list_threads", tag="Messages", who="actor", query=(LIMIT, CURSOR), answers={200: ThreadPage})
     async def list(self, request: Request) -> Response:
-        """Answer a conversation's threads by last activity."""
+        """List the threads of a conversation by last activity."""
         actor = actor_of(request)
         limit = query_limit(request)
         before_at, before_root = self._cursors.page(query_value(request, "cursor"), "threads", 2)
@@ -52,8 +61,12 @@ class ThreadRoutes:
         cursor = self._cursors.encode("threads", [page.ats[limit - 1], page.roots[limit - 1]]) if more else None
         return json_response({"items": page.items[:limit], "next_cursor": cursor, "stream_cursor": page.stream_cursor})
 
+    @operation("read_thread", tag="Messages", who="actor", query=(LIMIT, CURSOR, DIRECTION, AROUND), answers={200: ThreadTree})
     async def tree(self, request: Request) -> Response:
-        """Answer a thread's messages by ordinal: `forward` from the start, `backward` from the end, or `?around=` a message."""
+        """Read the messages of a thread by ordinal.
+
+        Forward from the start, backward from the end, or around a message.
+        """
         actor = actor_of(request)
         limit = query_limit(request)
         direction = query_value(request, "direction")
@@ -81,8 +94,9 @@ class ThreadRoutes:
             }
         )
 
+    @operation("mark_thread_read", tag="Messages", who="actor", body=MarkRead, answers={200: ReadState})
     async def mark_read(self, request: Request) -> Response:
-        """Move the actor's watermark forward."""
+        """Mark a thread as read up to a message; never goes back."""
         actor = actor_of(request)
         root = path_uuid(request, "root_id")
         body = await read_body(request, MarkRead, max_bytes=self._max_body_bytes)

@@ -6,7 +6,7 @@
 import asyncio
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from typing import Final, Literal
 
 import structlog
 from prometheus_client.exposition import choose_encoder
@@ -14,9 +14,11 @@ from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
+from typing_extensions import TypedDict
 
 from rustygpt.errors import SignInRequired
 from rustygpt.observability.metrics import Metrics
+from rustygpt.operation import Answer, operation
 
 ReadinessCheck = Callable[[], Awaitable[str | None]]
 """Returns None when all is well, else what is missing, in words that anybody may read."""
@@ -25,6 +27,25 @@ CHECK_DEADLINE_SECONDS: Final = 1.5
 PROBE_PATHS: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+
+class Health(TypedDict):
+    """The process answers."""
+
+    status: Literal["ok"]
+
+
+class Ready(TypedDict):
+    """The process can work."""
+
+    ready: Literal[True]
+
+
+class NotReady(TypedDict):
+    """The process cannot work now."""
+
+    ready: Literal[False]
+    missing: list[str]
 
 
 class HealthRoutes:
@@ -50,13 +71,26 @@ class HealthRoutes:
             Route("/metrics", self.scrape, methods=["GET"]),
         ]
 
+    @operation("check_health", tag="Probes", who="anyone", answers={200: Health})
     async def healthz(self, request: Request) -> Response:
-        """Answer 200 whatever happens elsewhere: a restart would not help PostgreSQL."""
+        """Say that the process answers.
+
+        200 whatever happens elsewhere: a restart would not help PostgreSQL.
+        """
         self._metrics.health_checks_total.labels("healthz", "ok").inc()
         return JSONResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
 
+    @operation(
+        "check_readiness",
+        tag="Probes",
+        who="anyone",
+        answers={200: Ready, 503: Answer(NotReady, "Something is missing.")},
+    )
     async def readyz(self, request: Request) -> Response:
-        """Answer 200, or 503 with the names of what is missing."""
+        """Say whether the process can work.
+
+        200, or 503 with the names of what is missing.
+        """
         missing = await self.find_missing()
         self._metrics.health_checks_total.labels("readyz", "failed" if missing else "ok").inc()
         headers = {"Cache-Control": "no-store"}
@@ -70,8 +104,12 @@ class HealthRoutes:
             tasks = [group.create_task(self._run(name, check)) for name, check in self._checks.items()]
         return [missing for task in tasks if (missing := task.result()) is not None]
 
+    @operation("read_metrics", tag="Probes", who="scraper", answers={200: Answer(str, "Prometheus' text format.", "text/plain")})
     async def scrape(self, request: Request) -> Response:
-        """Answer with the registry, in the text format that the scraper accepts. Raises SignInRequired."""
+        """Read the metrics.
+
+        In the text format that the scraper accepts; with `metrics.token` set, for those who send it.
+        """
         self._require_token(request)
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         # In a thread: summing up what many workers counted takes some ms for each, and streams go on meanwhile.

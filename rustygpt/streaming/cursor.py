@@ -6,18 +6,30 @@ A cursor means "I have everything up to here". What is malformed, over-long or g
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Annotated, Final
 
+from pydantic import Field
 from starlette.datastructures import Headers, QueryParams
 from starlette.types import Scope
 from typing_extensions import override
 
 from rustygpt.errors import BadRequest
+from rustygpt.operation import Parameter
 
 MAX_CURSOR_BYTES: Final = 40
 _GRAMMAR: Final = re.compile(r"([a-z0-9]{4,12})-(0|[1-9][0-9]{0,18})")
+StreamCursor = Annotated[str, Field(pattern=rf"^({_GRAMMAR.pattern})?$", max_length=MAX_CURSOR_BYTES)]
+"""A cursor in a request, as the API's description has it; an empty one counts as none."""
 _MAX_POSITION: Final = 2**63 - 1
-_MAX_MILLISECONDS: Final = 253_402_300_799_000  # the end of the year 9999
+MAX_MILLISECONDS: Final = 253_402_300_799_000  # the end of the year 9999
+
+START: Final = (
+    Parameter("last_event_id", StreamCursor, "The same as the header, which beats it."),
+    Parameter("since", Annotated[int, Field(ge=0, le=MAX_MILLISECONDS)], "A time in Unix milliseconds; a cursor beats it."),
+)
+LAST_EVENT_ID: Final = (
+    Parameter("Last-Event-ID", StreamCursor, "The `id` of the last frame, or the `stream_cursor` of a list. Without: now."),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +81,6 @@ def requested_start(scope: Scope) -> Start:
 
 
 def _parse_since(text: str) -> datetime:
-    if not re.fullmatch(r"[0-9]{1,15}", text) or int(text) > _MAX_MILLISECONDS:
+    if not re.fullmatch(r"[0-9]{1,15}", text) or int(text) > MAX_MILLISECONDS:
         raise BadRequest("since must be a time in Unix milliseconds.")
     return datetime.fromtimestamp(int(text) / 1000, UTC)

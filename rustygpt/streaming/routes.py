@@ -23,14 +23,16 @@ from rustygpt.http.middleware import ACTOR_KEY
 from rustygpt.http.problem import REQUEST_ID_KEY
 from rustygpt.http.request import path_uuid
 from rustygpt.ids import ConversationId
+from rustygpt.operation import operation
 from rustygpt.streaming.conversation_subscriber import ConversationSubscriber
-from rustygpt.streaming.cursor import Cursor, Start, requested_start
+from rustygpt.streaming.cursor import LAST_EVENT_ID, START, Cursor, Start, requested_start
 from rustygpt.streaming.frames import encode_control, encode_retry
 from rustygpt.streaming.jitter import lifetime_seconds, overload_reconnect_ms, reconnect_ms
 from rustygpt.streaming.procedures import OpenedStream, open_conversation_stream, open_user_stream
 from rustygpt.streaming.sockets import find_peer
 from rustygpt.streaming.subscriber import Subscriber
 from rustygpt.streaming.user_subscriber import UserSubscriber
+from rustygpt.streaming.wire import STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -63,10 +65,21 @@ class StreamRoutes:
     def routes(self) -> list[Route]:
         """The routes, to be mounted at the top."""
         return [
-            Route("/api/stream", _Endpoint(self._user_stream), methods=["GET"]),
+            Route("/api/stream", _Endpoint(self._own_stream), methods=["GET"]),
             Route("/api/stream/conversations/{conversation_id}", _Endpoint(self._conversation_stream), methods=["GET"]),
-            Route("/api/stream/{user_id}", _Endpoint(self._user_stream), methods=["GET"]),
+            Route("/api/stream/{user_id}", _Endpoint(self._stream_of_user), methods=["GET"]),
         ]
+
+    # The next two are no coroutines of their own: one would lie under each of ten thousand idle streams.
+    @operation("stream_own_events", tag="Streams", who="actor", query=START, headers=LAST_EVENT_ID, answers={200: STREAM})
+    def _own_stream(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Stream what happens in one's conversations and to oneself."""
+        return self._user_stream(scope, receive, send)
+
+    @operation("stream_user_events", tag="Streams", who="actor", query=START, headers=LAST_EVENT_ID, answers={200: STREAM})
+    def _stream_of_user(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Stream what happens in a user's conversations; only for one's own id."""
+        return self._user_stream(scope, receive, send)
 
     async def _user_stream(self, scope: Scope, receive: Receive, send: Send) -> None:
         actor = actor_of(scope)
@@ -74,7 +87,9 @@ class StreamRoutes:
             raise NotFound
         await self._serve(scope, receive, send, actor, None)
 
+    @operation("stream_conversation", tag="Streams", who="actor", query=START, headers=LAST_EVENT_ID, answers={200: STREAM})
     async def _conversation_stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Stream what happens in a conversation."""
         actor = actor_of(scope)
         await self._serve(scope, receive, send, actor, path_uuid(Request(scope), "conversation_id"))
 
@@ -253,10 +268,10 @@ class _Endpoint:
     """A raw ASGI endpoint; Starlette would wrap a plain function in its Request and Response."""
 
     def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+        self.__wrapped__ = app
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        return self._app(scope, receive, send)
+        return self.__wrapped__(scope, receive, send)
 
 
 async def _send_away(send: Send) -> None:

@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 from typing_extensions import override
 
 from rustygpt.errors import NotFound
+from rustygpt.operation import Answer, Parameter, operation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +56,8 @@ NOT_BUILT: Final = (
     "In a checkout: run `just ui` (or `uv sync`, which builds it too) and load this page again.\n"
     "The API is at /api, its health at /readyz.\n"
 )
+FILE: Final = Answer(bytes, "The file.", "*/*", headers=("Cache-Control",))
+NO_PAGE: Final = Answer(str, "The page is not built.", "text/plain", headers=("Retry-After",))
 
 
 def spa_routes(dist: Path) -> list[BaseRoute]:
@@ -80,12 +83,28 @@ class _Page:
         self._index = dist / INDEX
         self._files = _BuiltFiles(directory=dist, check_dir=False)
 
+    @operation(
+        "load_asset",
+        tag="Documents",
+        who="anyone",
+        path=(Parameter("path", str, "A name that the page knows."),),
+        answers={200: FILE},
+        errors=(NotFound,),
+    )
     async def asset(self, request: Request) -> Response:
-        """Serve a hashed file. Raises NotFound."""
+        """Load a file of the web page."""
         return await self._file(f"assets/{request.path_params['path']}", request.scope, IMMUTABLE)
 
+    @operation(
+        "load_page",
+        tag="Documents",
+        who="anyone",
+        path=(Parameter("path", str, "Any address that is not the server's own."),),
+        answers={200: FILE, 503: NO_PAGE},
+        errors=(NotFound,),
+    )
     async def page(self, request: Request) -> Response:
-        """Serve a file of the top folder, else the page itself: its script knows what the address means."""
+        """Load the web page, or a file beside it."""
         path = request.path_params["path"]
         if path and _has_suffix(path):
             return await self._file(path, request.scope, ASK_AGAIN)
