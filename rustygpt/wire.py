@@ -38,6 +38,18 @@ class Person(TypedDict):
     display_name: str
 
 
+class SamplingParameters(TypedDict, total=False):
+    """How a conversation's model samples, in OpenAI's words; what is absent is left to the model."""
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+    stop: list[str]
+    seed: int
+    presence_penalty: float
+    frequency_penalty: float
+
+
 class Conversation(TypedDict):
     """A conversation, as the one who asks sees it."""
 
@@ -51,6 +63,7 @@ class Conversation(TypedDict):
     unread: Annotated[int, Field(description="Messages that one has not read, in all threads.")]
     model: Annotated[str | None, Field(description="Null for the server's default.")]
     system_prompt: str
+    parameters: SamplingParameters
     assistant_mode: Annotated[AssistantMode, Field(description="When the assistant answers by itself; the one in force.")]
 
 

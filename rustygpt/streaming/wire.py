@@ -9,7 +9,17 @@ from typing_extensions import TypedDict
 
 from rustygpt.operation import Answer
 from rustygpt.streaming.events import GapReason
-from rustygpt.wire import AssistantMode, Failure, FinishReason, MemberRole, Message, Person, ThreadSummary, Usage
+from rustygpt.wire import (
+    AssistantMode,
+    Failure,
+    FinishReason,
+    MemberRole,
+    Message,
+    Person,
+    SamplingParameters,
+    ThreadSummary,
+    Usage,
+)
 
 
 class Event(TypedDict):
@@ -109,6 +119,7 @@ class ConversationChanged(TypedDict, total=False):
     is_group: bool
     model: str | None
     system_prompt: str
+    parameters: SamplingParameters
     assistant_mode: AssistantMode
     archived_at: datetime
 
