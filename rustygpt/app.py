@@ -19,6 +19,7 @@ from rustygpt.assistant.generation import Workbench
 from rustygpt.assistant.queue import QueueTeller
 from rustygpt.assistant.routes import AssistantRoutes
 from rustygpt.assistant.runner import Runner
+from rustygpt.assistant.seats import build_seats
 from rustygpt.auth.api_keys import ApiKeyRoutes
 from rustygpt.auth.authenticate import AuthenticationMiddleware
 from rustygpt.auth.oauth import OAuth, build_providers
@@ -140,7 +141,8 @@ def _build_parts(settings: Settings, dsn: str) -> Parts:
     bus = _build_bus(settings, dsn, database, coordinator)
     event_log = EventLog(database, settings.sse, metrics, lease_seconds=settings.assistant.lease_seconds, publish=bus.publish)
     queue = QueueTeller(database, bus)
-    bench = Workbench(database, catalogue, event_log, bus, metrics, settings.assistant)
+    seats = build_seats(settings.assistant)
+    bench = Workbench(database, catalogue, seats, event_log, bus, metrics, settings.assistant)
 
     async def find_ended(credentials: Collection[UUID]) -> list[UUID]:
         return [row.credential_id for row in await ended_credentials(database, credentials=list(credentials))]

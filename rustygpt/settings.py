@@ -110,6 +110,10 @@ class LlamaCppSettings(Table):
     max_models: int = Field(2, ge=1, le=64)
 
 
+KeepAlive = Annotated[str, Field(pattern=r"^(-?\d{1,9}|-?(\d+(\.\d+)?(ms|s|m|h)){1,4})?$")]
+"""How Ollama writes durations: 10m, 1h30m, or whole seconds; negative is for ever."""
+
+
 class ProviderSettings(Table):
     """`[[assistant.providers]]`"""
 
@@ -121,6 +125,10 @@ class ProviderSettings(Table):
     connect_timeout_seconds: Seconds = 5.0
     first_token_timeout_seconds: Seconds = 120.0
     idle_timeout_seconds: Seconds = 60.0
+    retries: int = Field(2, ge=0, le=10)
+    max_concurrency: int = Field(0, ge=0, le=1_000)
+    context_tokens: int = Field(0, ge=0, le=10_000_000)
+    keep_alive: KeepAlive = ""
 
     @field_validator("name")
     @classmethod
@@ -145,6 +153,8 @@ class AssistantSettings(Table):
     lease_heartbeat_seconds: float = Field(5.0, ge=0.5, le=300)
     shutdown_grace_seconds: float = Field(20.0, ge=0, le=600)
     ollama_base_url: HttpUrl = "http://127.0.0.1:11434"
+    ollama_context_tokens: int = Field(0, ge=0, le=10_000_000)
+    ollama_keep_alive: KeepAlive = ""
     openai_base_url: HttpUrl = ""
     openai_api_key: SecretStr = SecretStr("")
     demo: DemoSettings = DemoSettings()

@@ -228,7 +228,15 @@ def build_catalogue(settings: AssistantSettings, data_dir: Path) -> Catalogue:
     key = settings.openai_api_key.get_secret_value()
     if not providers:
         if settings.ollama_base_url:
-            providers.append(OllamaProvider("ollama", settings.ollama_base_url, patience=Patience(connect_seconds=1.0)))
+            providers.append(
+                OllamaProvider(
+                    "ollama",
+                    settings.ollama_base_url,
+                    patience=Patience(connect_seconds=1.0),
+                    context_tokens=settings.ollama_context_tokens,
+                    keep_alive=settings.ollama_keep_alive,
+                )
+            )
         if settings.openai_base_url or key:
             providers.append(OpenAIProvider("openai", settings.openai_base_url or PUBLIC_BASE_URL, api_key=key))
     if settings.llama_cpp.enabled:
@@ -239,17 +247,23 @@ def build_catalogue(settings: AssistantSettings, data_dir: Path) -> Catalogue:
 
 
 def _configured(settings: ProviderSettings) -> Provider:
-    kind = OllamaProvider if settings.kind == "ollama" else OpenAIProvider
-    return kind(
-        settings.name,
-        settings.base_url,
-        api_key=settings.api_key.get_secret_value(),
-        models=settings.models,
-        patience=Patience(
-            connect_seconds=settings.connect_timeout_seconds,
-            first_token_seconds=settings.first_token_timeout_seconds,
-            idle_seconds=settings.idle_timeout_seconds,
-        ),
+    patience = Patience(
+        connect_seconds=settings.connect_timeout_seconds,
+        first_token_seconds=settings.first_token_timeout_seconds,
+        idle_seconds=settings.idle_timeout_seconds,
+        retries=settings.retries,
+    )
+    name, url, key, models = settings.name, settings.base_url, settings.api_key.get_secret_value(), settings.models
+    if settings.kind == "openai":
+        return OpenAIProvider(name, url, api_key=key, models=models, patience=patience)
+    return OllamaProvider(
+        name,
+        url,
+        api_key=key,
+        models=models,
+        patience=patience,
+        context_tokens=settings.context_tokens,
+        keep_alive=settings.keep_alive,
     )
 
 

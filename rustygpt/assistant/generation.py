@@ -31,6 +31,7 @@ from rustygpt.ids import Position
 
 if TYPE_CHECKING:
     from rustygpt.assistant.catalogue import Catalogue
+    from rustygpt.assistant.seats import Seats
     from rustygpt.database.call import Caller
     from rustygpt.observability.metrics import Metrics
     from rustygpt.settings import AssistantSettings
@@ -85,6 +86,7 @@ class Workbench:
 
     database: Caller
     catalogue: Catalogue
+    seats: Seats
     reply_log: ReplyLog
     announcer: Announcer
     metrics: Metrics
@@ -186,8 +188,8 @@ class Generation:
             # A stop asked for between the claim and here sent its signal to nobody. Was the fence lost, the last word is refused.
             self._cancel_asked_at = time.monotonic()
             return Outcome("cancelled")
-        asked_at = time.monotonic()
-        async with aclosing(provider.stream(request)) as items:
+        async with bench.seats.taken(provider.name, self.claim.requested_by), aclosing(provider.stream(request)) as items:
+            asked_at = time.monotonic()
             async for item in items:
                 if isinstance(item, Finish):
                     return Outcome("length" if item.reason == "length" else "done", _believable(item.usage))

@@ -125,7 +125,7 @@ class Runner:
         generation = Generation(claim, self._bench)
         self._running[claim.message_id] = generation
         self._idle.clear()
-        metrics.generations_running.set(len(self._running))
+        metrics.generations_running.inc()
         group.create_task(self._run(generation))
         self._on_moved()
         return True
@@ -138,7 +138,7 @@ class Runner:
         finally:
             if self._running.get(generation.claim.message_id) is generation:  # it may go on here already, as another run
                 del self._running[generation.claim.message_id]
-            self._bench.metrics.generations_running.set(len(self._running))
+            self._bench.metrics.generations_running.dec()
             if not self._running:
                 self._idle.set()
             self._wake.set()

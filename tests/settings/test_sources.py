@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
-from rustygpt.settings import Settings, SettingsError
+from rustygpt.settings import KeepAlive, Settings, SettingsError
 from rustygpt.settings_problems import all_fields, is_list
 from rustygpt.settings_sources import WELL_KNOWN, load_settings, load_settings_with_origins
 
@@ -99,6 +99,9 @@ def partners_of(key: str) -> dict[str, str]:
     return {}
 
 
+KEEP_ALIVE_PATTERN = get_args(KeepAlive)[1].metadata[0].pattern
+
+
 def some_value(field: FieldInfo) -> str:
     """A text that the setting takes and that is not its default."""
     default = field.get_default(call_default_factory=True)
@@ -106,6 +109,8 @@ def some_value(field: FieldInfo) -> str:
         return "192.0.2.0/24"
     if get_origin(field.annotation) is Literal:
         return str(next(choice for choice in get_args(field.annotation) if choice != default))
+    if any(getattr(rule, "pattern", None) == KEEP_ALIVE_PATTERN for rule in field.metadata):
+        return "10m"
     match default:
         case bool():
             return str(not default).lower()
