@@ -32,6 +32,7 @@ _PARSERS: Final = ("date", "time", "url", "int_parsing", "float_parsing", "bool_
 """Kinds of pydantic errors whose messages may quote a part of the input."""
 
 Model = TypeVar("Model", bound="RequestModel")
+AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
 
 class RequestModel(BaseModel):
@@ -70,6 +71,23 @@ async def read_body(
         _require_json(request)
     document = _parse(raw)
     _refuse_nul(raw, document)
+    return validated(model, raw)
+
+
+async def read_document(request: Request, *, max_bytes: int) -> tuple[bytes, dict[str, Any]]:
+    """Read the request's JSON object as it came and parsed, for bodies in which not every field need be known.
+
+    Raises UnsupportedMedia, TooLarge, BadRequest and, for the NUL character, Invalid.
+    """
+    raw = await read_bytes(request, max_bytes=max_bytes)
+    _require_json(request)
+    document = _parse(raw)
+    _refuse_nul(raw, document)
+    return raw, document
+
+
+def validated(model: type[AnyModel], raw: bytes) -> AnyModel:
+    """Check JSON against *model*. Raises Invalid, with the fields."""
     try:
         return model.model_validate_json(raw)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""The only place where an error becomes a response: application/problem+json (RFC 9457).
+"""The only place where an error becomes a response: application/problem+json (RFC 9457), or OpenAI's shape under /v1 (openai_error.py).
 
 A response never tells more than the error's own fields; an unexpected exception is always the same 500. Raw ASGI endpoints use
 `send_problem`, Starlette's routes just raise.
@@ -29,6 +29,7 @@ from rustygpt.errors import (
     Unavailable,
     UnsupportedMedia,
 )
+from rustygpt.http.openai_error import is_openai_path, openai_error_of, openai_error_response
 
 CONTENT_TYPE: Final = "application/problem+json"
 PROFILE_HEADER: Final = "X-RateLimit-Profile"
@@ -55,6 +56,8 @@ def problem_response(error: DomainError, scope: Scope, headers: Mapping[str, str
         all_headers["Retry-After"] = str(error.retry_after_seconds)
     if error.status == 401:
         all_headers.setdefault("WWW-Authenticate", 'Bearer realm="rustygpt"')  # RFC 9110, section 11.6.1: a 401 names a scheme
+    if is_openai_path(scope.get("path", "")):
+        return openai_error_response(openai_error_of(error), all_headers)
     return Response(_body(error, scope), status_code=error.status, headers=all_headers, media_type=CONTENT_TYPE)
 
 

@@ -92,8 +92,7 @@ async def test_whoever_gives_up_takes_no_place() -> None:
         waiting.cancel()
         await settle()
         hall._gone["a"].set()
-        while not late.cancelled() and hall.seated == ["a"]:
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
         late.cancel()
         await settle()
         assert hall.seated == ["d"]
@@ -114,5 +113,6 @@ async def test_waiting_is_bounded() -> None:
         await hall.send("d", BOB)
         with pytest.raises(Unavailable) as full:
             bounded.require_room("p", BOB)
-        assert limited.value.retry_after_seconds and full.value.retry_after_seconds
+        assert limited.value.retry_after_seconds
+        assert full.value.retry_after_seconds
         await hall.close()
