@@ -52,6 +52,7 @@ from rustygpt.limits.quota_routes import QuotaRoutes
 from rustygpt.limits.routes import LimitRoutes
 from rustygpt.limits.table import LimitTable
 from rustygpt.maintenance import Maintenance
+from rustygpt.messages.changes import ChangeRoutes
 from rustygpt.messages.routes import FindMention, MessageRoutes
 from rustygpt.messages.threads import ThreadRoutes
 from rustygpt.observability.health import HealthRoutes, ReadinessCheck
@@ -210,7 +211,8 @@ def _routes(parts: Parts) -> list[BaseRoute]:
             max_queued_per_user=settings.assistant.max_queued_per_user,
         ).routes,
         *ThreadRoutes(database, bus, cursors, max_bytes).routes,
-        *AssistantRoutes(database, bus, parts.catalogue, metrics, settings.assistant).routes,
+        *ChangeRoutes(database, bus, max_bytes).routes,
+        *AssistantRoutes(database, bus, parts.catalogue, metrics, settings.assistant, max_body_bytes=max_bytes).routes,
         *AuditRoutes(database, cursors).routes,
         *ConfigRoutes(settings).routes,
         *LimitRoutes(database, bus, max_bytes).routes,

@@ -82,6 +82,27 @@ class Failure(TypedDict):
     message: str
 
 
+class PromptContext(TypedDict):
+    """What a reply's prompt held of the conversation: of its last attempt."""
+
+    budget_tokens: Annotated[
+        int | None, Field(description="What the prompt may have; null where nobody knows the model's context.")
+    ]
+    prompt_tokens: int
+    is_estimated: Annotated[bool, Field(description="False where the model's own tokenizer counted.")]
+    left_out: Annotated[int, Field(description="How many earlier messages did not fit.")]
+    oldest_id: Annotated[UUID | None, Field(description="The oldest message after those that were left out.")]
+
+
+class Timing(TypedDict):
+    """How long a reply's last attempt took, by the database's clock; null is not known."""
+
+    queued_seconds: float | None
+    first_token_seconds: Annotated[float | None, Field(description="From its start to its first piece.")]
+    seconds: Annotated[float | None, Field(description="From its start to its end.")]
+    tokens_per_second: Annotated[float | None, Field(description="After the first piece.")]
+
+
 class Message(TypedDict):
     """A message of a thread, as in lists and in `message.created`."""
 
@@ -104,6 +125,11 @@ class Message(TypedDict):
     created_at: datetime
     edited_at: datetime | None
     deleted_at: datetime | None
+    deleted_by: Person | None
+    sibling_index: Annotated[int, Field(description="Its number, from 0, among the assistant's replies to the same message.")]
+    sibling_count: Annotated[int, Field(description="How many of them there are; 1 for what people wrote.")]
+    context: Annotated[PromptContext | None, Field(description="Null until the reply has ended, and for what people wrote.")]
+    timing: Annotated[Timing | None, Field(description="Null until the reply has ended, and for what people wrote.")]
 
 
 class ThreadSummary(TypedDict):
@@ -122,3 +148,21 @@ class Thread(ThreadSummary):
     """A thread in a list."""
 
     unread: int
+
+
+class QueuedReply(TypedDict):
+    """The reply that a message asked for."""
+
+    message_id: UUID
+    state: Literal["queued"]
+
+
+class Posted(TypedDict):
+    """What was posted."""
+
+    message_id: UUID
+    root_id: UUID
+    conversation_id: UUID
+    parent_id: UUID | None
+    depth: int
+    generation: Annotated[QueuedReply | None, Field(description="Null where the assistant was not asked.")]

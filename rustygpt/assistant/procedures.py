@@ -89,6 +89,26 @@ class Continued:
 
 
 @dataclass(frozen=True, slots=True)
+class Regeneration:
+    """What regenerating needs: `answer` is the one given earlier for the same key; `model` writes where nobody names another.
+
+    `content` is what a person wrote, which may address one; None for a reply of the assistant.
+    """
+
+    answer: dict[str, Any] | None
+    model: str | None
+    content: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Regenerated:
+    """The answer of POST …/regenerate; `position` is None when it is an earlier one."""
+
+    answer: dict[str, Any]
+    position: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Queue:
     """The queue in its order, as parallel lists: `estimates` are seconds, None where nothing is known.
 
@@ -188,6 +208,38 @@ async def continue_generation(
         Continued,
         actor=actor,
         message=message,
+        key=key,
+        max_queued=max_queued,
+        max_queued_per_user=max_queued_per_user,
+    )
+
+
+async def read_regeneration(
+    database: Caller, *, actor: UserId, message: MessageId, model: str | None, key: str | None
+) -> Regeneration:
+    """Say what another reply needs, without asking for it. Raises NotFound, Forbidden, Conflict."""
+    return await database.one("read_regeneration", Regeneration, actor=actor, message=message, model=model, key=key)
+
+
+async def regenerate_message(
+    database: Caller,
+    *,
+    actor: UserId,
+    message: MessageId,
+    model: str | None,
+    chosen: str | None,
+    key: str | None,
+    max_queued: int,
+    max_queued_per_user: int,
+) -> Regenerated:
+    """Queue another reply; *chosen* writes it where *model* is None. Raises NotFound, Forbidden, Conflict, RateLimited, Unavailable."""
+    return await database.one(
+        "regenerate_message",
+        Regenerated,
+        actor=actor,
+        message=message,
+        model=model,
+        chosen=chosen,
         key=key,
         max_queued=max_queued,
         max_queued_per_user=max_queued_per_user,

@@ -1,21 +1,30 @@
-"""Stop a reply, let one go on that stopped, and which models there are."""
+"""Stop a reply, let one go on that stopped, ask for another one, and which models there are."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from rustygpt.assistant.procedures import cancel_generation, continue_generation, read_continuation
+from rustygpt.assistant.procedures import (
+    cancel_generation,
+    continue_generation,
+    read_continuation,
+    read_regeneration,
+    regenerate_message,
+)
 from rustygpt.assistant.wire import Continuing, Models, Stopped
 from rustygpt.auth.actor import actor_of
 from rustygpt.errors import Conflict, Forbidden, Invalid
+from rustygpt.http.body import RequestModel, read_body
 from rustygpt.http.request import idempotency_key, path_uuid
 from rustygpt.http.response import json_response
 from rustygpt.ids import MessageId, Position
 from rustygpt.operation import operation
+from rustygpt.wire import Posted
 
 if TYPE_CHECKING:
     from rustygpt.assistant.catalogue import Catalogue
@@ -25,17 +34,31 @@ if TYPE_CHECKING:
     from rustygpt.signals import Announcer
 
 
+class Regenerate(RequestModel):
+    """`POST /api/messages/{id}/regenerate`"""
+
+    model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+
+
 class AssistantRoutes:
-    """`POST /api/messages/{id}/cancel` and `…/continue`, and `GET /api/models`."""
+    """`POST /api/messages/{id}/cancel`, `…/continue` and `…/regenerate`, and `GET /api/models`."""
 
     def __init__(
-        self, database: Caller, announcer: Announcer, catalogue: Catalogue, metrics: Metrics, settings: AssistantSettings
+        self,
+        database: Caller,
+        announcer: Announcer,
+        catalogue: Catalogue,
+        metrics: Metrics,
+        settings: AssistantSettings,
+        *,
+        max_body_bytes: int,
     ) -> None:
         self._database = database
         self._announcer = announcer
         self._catalogue = catalogue
         self._metrics = metrics
         self._settings = settings
+        self._max_body_bytes = max_body_bytes
 
     @property
     def routes(self) -> list[Route]:
@@ -43,6 +66,7 @@ class AssistantRoutes:
         return [
             Route("/api/messages/{message_id}/cancel", self.cancel, methods=["POST"]),
             Route("/api/messages/{message_id}/continue", self.go_on, methods=["POST"]),
+            Route("/api/messages/{message_id}/regenerate", self.regenerate, methods=["POST"]),
             Route("/api/models", self.models, methods=["GET"]),
         ]
 
@@ -96,6 +120,45 @@ class AssistantRoutes:
             self._announcer.wake(Position(continued.position))
             self._announcer.signal("generation_queued")
         return json_response(continued.answer)
+
+    @operation(
+        "regenerate_reply",
+        tag="Messages",
+        who="actor",
+        body=Regenerate,
+        is_idempotent=True,
+        answers={201: Posted},
+        errors=(Forbidden, Conflict),
+    )
+    async def regenerate(self, request: Request) -> Response:
+        """Ask for another reply beside the one there is.
+
+        Of what a person wrote, for a reply to it.
+        """
+        actor = actor_of(request)
+        message = MessageId(path_uuid(request, "message_id"))
+        body = await read_body(request, Regenerate, max_bytes=self._max_body_bytes)
+        key = idempotency_key(request)
+        found = await read_regeneration(self._database, actor=actor.user_id, message=message, model=body.model, key=key)
+        if found.answer is not None:
+            return json_response(found.answer, 201)
+        mention = self._catalogue.find_mention(found.content) if found.content else None
+        chosen = (mention.model if mention else None) or found.model
+        await self._catalogue.require_model(body.model or chosen)
+        regenerated = await regenerate_message(
+            self._database,
+            actor=actor.user_id,
+            message=message,
+            model=body.model,
+            chosen=chosen,
+            key=key,
+            max_queued=self._settings.max_queued,
+            max_queued_per_user=self._settings.max_queued_per_user,
+        )
+        if regenerated.position is not None:
+            self._announcer.wake(Position(regenerated.position))
+            self._announcer.signal("generation_queued")
+        return json_response(regenerated.answer, 201)
 
     @operation("list_models", tag="Models", who="actor", answers={200: Models})
     async def models(self, request: Request) -> Response:

@@ -38,6 +38,12 @@ class PostMessage(PostReply):
     parent_id: CanonicalUUID | None = None
 
 
+class EditMessage(RequestModel):
+    """`POST /api/messages/{id}/edit`"""
+
+    content: Content
+
+
 class MarkRead(RequestModel):
     """`POST /api/threads/{root_id}/read`: one of message_id and ordinal."""
 

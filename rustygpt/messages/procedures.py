@@ -81,6 +81,14 @@ class ReadMark:
     position: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The answer of a change to a message; `position` is None when nothing changed."""
+
+    answer: dict[str, Any]
+    position: int | None
+
+
 async def post_message(
     database: Caller,
     *,
@@ -191,3 +199,18 @@ async def list_chunks(database: Caller, *, actor: UserId, message: MessageId, st
 async def mark_read(database: Caller, *, actor: UserId, root: UUID, ordinal: int | None, message: UUID | None) -> ReadMark:
     """Move the actor's watermark forward. Raises NotFound."""
     return await database.one("mark_read", ReadMark, actor=actor, root=root, ordinal=ordinal, message=message)
+
+
+async def edit_message(database: Caller, *, actor: UserId, message: MessageId, content: str) -> Changed:
+    """Replace the text of one's own message. Raises NotFound, Forbidden, Conflict, RateLimited."""
+    return await database.one("edit_message", Changed, actor=actor, message=message, content=content)
+
+
+async def delete_message(database: Caller, *, actor: UserId, message: MessageId) -> Changed:
+    """Take a message back; twice is once. Raises NotFound, Forbidden, Conflict, RateLimited."""
+    return await database.one("delete_message", Changed, actor=actor, message=message)
+
+
+async def restore_message(database: Caller, *, actor: UserId, message: MessageId) -> Changed:
+    """Undo a deletion; twice is once. Raises NotFound, Forbidden, RateLimited."""
+    return await database.one("restore_message", Changed, actor=actor, message=message)

@@ -18,9 +18,10 @@ from rustygpt.http.response import json_response
 from rustygpt.ids import ConversationId, MessageId, Position
 from rustygpt.messages.models import PostMessage, PostReply, PostRoot
 from rustygpt.messages.procedures import get_message, list_chunks, list_messages, post_message, recall_post
-from rustygpt.messages.wire import ChunkPage, MessagePage, Posted, SingleMessage
+from rustygpt.messages.wire import ChunkPage, MessagePage, SingleMessage
 from rustygpt.operation import Parameter, operation
 from rustygpt.signals import Announcer
+from rustygpt.wire import Posted
 
 FindMention = Callable[[str], str | None]
 """How a text addresses the assistant: None not at all, "" by its general name, else the id of a model."""

@@ -1,13 +1,14 @@
 """What messages, threads and read marks look like in answers, as the database writes them."""
 
-from typing import Annotated, Literal
+from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from rustygpt.messages.procedures import Chunk
-from rustygpt.wire import Message, Page, Snapshot, StreamCursor, Thread
+from rustygpt.wire import Message, Page, Person, Snapshot, StreamCursor, Thread
 
 
 class MessagePage(Snapshot):
@@ -43,22 +44,33 @@ class ChunkPage(Page):
     items: list[Chunk]
 
 
-class QueuedReply(TypedDict):
-    """The reply that a message asked for."""
-
-    message_id: UUID
-    state: Literal["queued"]
-
-
-class Posted(TypedDict):
-    """What was posted."""
+class Edited(TypedDict):
+    """A message that says something else now."""
 
     message_id: UUID
     root_id: UUID
     conversation_id: UUID
-    parent_id: UUID | None
-    depth: int
-    generation: Annotated[QueuedReply | None, Field(description="Null where the assistant was not asked.")]
+    content: str
+    edited_at: Annotated[datetime | None, Field(description="Null where the text is the first one still.")]
+
+
+class Deleted(TypedDict):
+    """A message that was taken back."""
+
+    message_id: UUID
+    root_id: UUID
+    conversation_id: UUID
+    deleted_at: datetime
+    deleted_by: Person | None
+
+
+class Restored(TypedDict):
+    """A message that is there again."""
+
+    message_id: UUID
+    root_id: UUID
+    conversation_id: UUID
+    content: str
 
 
 class ReadState(TypedDict):

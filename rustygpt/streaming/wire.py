@@ -1,24 +1,30 @@
 """What streams send: one shape for each type of event, `type` says which. Tests compare them with the frames that they read."""
 
 from datetime import datetime
-from typing import Annotated, Final, Literal, NotRequired
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from rustygpt.operation import Answer
-from rustygpt.streaming.events import GapReason
-from rustygpt.wire import (
-    AssistantMode,
-    Failure,
-    FinishReason,
-    MemberRole,
-    Message,
-    Person,
-    SamplingParameters,
-    ThreadSummary,
-    Usage,
+from rustygpt.streaming.payloads import (
+    ContinuedMessage,
+    ConversationChanged,
+    CreatedMessage,
+    DeletedMessage,
+    Delta,
+    DoneMessage,
+    EditedMessage,
+    EventFailure,
+    Gap,
+    Greeting,
+    MemberChanged,
+    NewThread,
+    QueuePlace,
+    RestoredMessage,
+    ThreadActivity,
+    UnreadChanged,
 )
 
 
@@ -28,136 +34,6 @@ class Event(TypedDict):
     conversation_id: Annotated[UUID | None, Field(description="Null for what a stream says of itself.")]
     prev: Annotated[int | None, Field(description="The position before, in the same conversation; null where there is no `id`.")]
     at: datetime | None
-
-
-class NewThread(TypedDict):
-    """A thread has begun."""
-
-    root_id: UUID
-    summary: ThreadSummary
-
-
-class ThreadActivity(TypedDict):
-    """A thread has grown."""
-
-    root_id: UUID
-    last_activity_at: datetime
-    message_count: int
-    participant_count: int
-
-
-class CreatedMessage(TypedDict):
-    """A message is there, as in lists."""
-
-    message: Message
-
-
-class DeltaText(TypedDict):
-    """A piece of text; `role` comes with the first."""
-
-    role: NotRequired[Literal["assistant"]]
-    content: str
-
-
-class DeltaChoice(TypedDict):
-    """OpenAI's wrapping of a piece."""
-
-    index: Literal[0]
-    delta: DeltaText
-    finish_reason: None
-
-
-class Delta(TypedDict):
-    """A piece of a reply, written as OpenAI's `chat.completion.chunk`."""
-
-    id: str
-    object: Literal["chat.completion.chunk"]
-    root_id: UUID
-    message_id: UUID
-    parent_id: UUID | None
-    idx: Annotated[int, Field(description="The number of the stored chunk, from 0; the last one of a merged frame.")]
-    idx_from: NotRequired[Annotated[int, Field(description="The first one of a merged frame.")]]
-    choices: list[DeltaChoice]
-
-
-class DoneMessage(TypedDict):
-    """A reply, or one attempt at it, has ended."""
-
-    message_id: UUID
-    root_id: UUID
-    finish_reason: FinishReason
-    usage: Usage | None
-    chunks: int
-    model: str | None
-    attempt: int
-
-
-class ContinuedMessage(TypedDict):
-    """A reply runs again."""
-
-    message_id: UUID
-    root_id: UUID
-    next_idx: int
-    attempt: int
-
-
-class MemberChanged(TypedDict):
-    """Somebody came, went, or has another role."""
-
-    user_id: UUID
-    role: MemberRole
-    action: Literal["added", "removed", "role_updated"]
-    user: Person | None
-    member_count: int
-    assistant_mode: AssistantMode
-
-
-class ConversationChanged(TypedDict, total=False):
-    """What changed of a conversation; `archived_at` is its end."""
-
-    title: str
-    is_group: bool
-    model: str | None
-    system_prompt: str
-    parameters: SamplingParameters
-    assistant_mode: AssistantMode
-    archived_at: datetime
-
-
-class UnreadChanged(TypedDict):
-    """How far one has read in a thread; to oneself alone."""
-
-    root_id: UUID
-    unread: int
-    read_ordinal: int
-
-
-class EventFailure(Failure):
-    """Why a reply, or the stream, has ended."""
-
-    message_id: NotRequired[UUID]
-    attempt: NotRequired[int]
-
-
-class QueuePlace(TypedDict):
-    """A reply waits for a model; position 1 is next."""
-
-    message_id: UUID
-    position: int
-    estimated_seconds: int | None
-
-
-class Greeting(TypedDict):
-    """Where a stream begins, and how often it says that it lives."""
-
-    resumed: bool
-    cursor: str
-    heartbeat_seconds: float
-
-
-# `from` is a word of Python's own
-Gap = TypedDict("Gap", {"reason": GapReason, "from": str, "to": str, "refetch": list[str], "message_id": NotRequired[UUID]})
-Gap.__doc__ = "Something is missing: read the addresses in `refetch` anew."
 
 
 class ThreadNew(Event):
@@ -193,6 +69,27 @@ class MessageDone(Event):
 
     type: Literal["message.done"]
     payload: DoneMessage
+
+
+class MessageEdited(Event):
+    """A message has changed."""
+
+    type: Literal["message.edited"]
+    payload: EditedMessage
+
+
+class MessageDeleted(Event):
+    """A message was taken back."""
+
+    type: Literal["message.deleted"]
+    payload: DeletedMessage
+
+
+class MessageRestored(Event):
+    """A message is there again."""
+
+    type: Literal["message.restored"]
+    payload: RestoredMessage
 
 
 class MessageContinued(Event):
@@ -258,6 +155,9 @@ StreamEvent = Annotated[
     | MessageDelta
     | MessageDone
     | MessageContinued
+    | MessageEdited
+    | MessageDeleted
+    | MessageRestored
     | MembershipChanged
     | ConversationUpdated
     | UnreadUpdate

@@ -66,6 +66,8 @@ class Rule:
             return done if owner_of_key == "administrator" and scope in ("", "admin") else FORBIDDEN
         if scope not in ("", "chat") or (scope and self.kind == "session"):
             return FORBIDDEN
+        if self.kind == "author":  # the owner of the place
+            return done if owner_of_key == "owner" else FORBIDDEN if owner_of_key in ROLES else NOT_FOUND
         if self.kind == "member":
             if owner_of_key not in ROLES:
                 return NOT_FOUND
@@ -144,6 +146,10 @@ RULES: Final = {
     f"GET {M}/chunks": member("viewer", 200),
     f"POST {M}/cancel": member("member", 409, None, "RGP.CONFLICT"),
     f"POST {M}/continue": member("member", 409, None, "RGP.CONFLICT"),
+    f"POST {M}/regenerate": member("member", 409, None, "RGP.CONFLICT"),
+    f"POST {M}/edit": Rule("author", 200, None, {"content": "Hello again"}),
+    f"POST {M}/delete": member("admin", 200),
+    f"POST {M}/restore": member("admin", 200),
     "GET /api/stream": Rule("user", 200),
     "GET /api/stream/{user_id}": Rule("user", 404, "RGP.NOT_FOUND"),
     "GET /api/stream/conversations/{conversation_id}": member("viewer", 200),
@@ -244,7 +250,7 @@ async def test_every_caller_gets_what_the_rule_says(cast: Cast, kind: str) -> No
             }
             got = await cast.ask(caller, method, path, body)
             assert (route, caller, got) == (route, caller, _expected(rule, caller))
-            if method != "GET" and got[1] is None and kind in ("member", "admin"):
+            if method != "GET" and got[1] is None and kind in ("member", "author", "admin"):
                 names = await cast.place()  # so that each caller meets the same
 
 

@@ -28,6 +28,8 @@ def to_messages(state: State, kind: str, payload: dict[str, Any], _user_id: str)
             message = payload["message"]
             assert message["id"] not in state, "a message was created twice"
             state[message["id"]] = message
+            if message["role"] == "assistant":
+                _count_siblings(state, message)
         case "message.delta":
             _append(state[payload["message_id"]], payload)
         case "message.done":
@@ -35,19 +37,33 @@ def to_messages(state: State, kind: str, payload: dict[str, Any], _user_id: str)
             assert message["status"] in {"queued", "streaming"}, "a reply ended twice"
             assert payload["chunks"] == message["next_idx"]
             assert payload["attempt"] == message["attempt"]
-            message |= {key: payload[key] for key in ("finish_reason", "usage", "model")}
+            message |= {key: payload[key] for key in ("finish_reason", "usage", "model", "context", "timing")}
             message["status"] = STATUS[payload["finish_reason"]]
         case "message.continued":
             message = state[payload["message_id"]]
             assert message["status"] not in {"queued", "streaming"}, "a reply goes on that has not stopped"
             assert (payload["next_idx"], payload["attempt"]) == (message["next_idx"], message["attempt"] + 1)
-            message |= {"status": "queued", "attempt": payload["attempt"], "finish_reason": None, "usage": None, "error": None}
+            message |= {"status": "queued", "attempt": payload["attempt"]}
+            message |= dict.fromkeys(("finish_reason", "usage", "error", "context", "timing"))
+        case "message.edited":
+            state[payload["message_id"]] |= {key: payload[key] for key in ("content", "edited_at")}
+        case "message.deleted":
+            state[payload["message_id"]] |= {"content": "", **{key: payload[key] for key in ("deleted_at", "deleted_by")}}
+        case "message.restored":
+            state[payload["message_id"]] |= {"content": payload["content"], "deleted_at": None, "deleted_by": None}
         case "error":
             message = state[payload["message_id"]]
             assert payload["attempt"] == message["attempt"]
             message["error"] = {"code": payload["code"], "message": payload["message"]}
             if payload["code"] == "generation_interrupted":
                 message["status"] = "interrupted"
+
+
+def _count_siblings(state: State, message: dict[str, Any]) -> None:
+    """A reply of the assistant is one sibling more for the others to the same message."""
+    for other in state.values():
+        if other["role"] == "assistant" and other["parent_id"] == message["parent_id"]:
+            other["sibling_count"] = message["sibling_count"]
 
 
 def _append(message: dict[str, Any], payload: dict[str, Any]) -> None:
@@ -72,6 +88,10 @@ def to_threads(state: State, kind: str, payload: dict[str, Any], user_id: str) -
             thread["unread"] = 0 if is_own else thread["unread"] + 1
         case "thread.activity":
             state[payload["root_id"]] |= payload
+        case "message.edited" | "message.restored" if payload["message_id"] == payload["root_id"]:
+            state[payload["root_id"]]["root_excerpt"] = payload["content"][:200]
+        case "message.deleted" if payload["message_id"] == payload["root_id"]:
+            state[payload["root_id"]]["root_excerpt"] = ""
         case "unread.update":
             state[payload["root_id"]]["unread"] = payload["unread"]
 

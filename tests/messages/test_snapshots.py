@@ -66,7 +66,8 @@ class Story:
     async def step(self) -> None:
         """Do one thing, or two at once."""
         deeds = [self.post, self.post, self.reply, self.speak, self.speak, self.speak, self.stop, self.end, self.die, self.go_on]
-        deeds += [self.move_carol, self.mark, self.rename, self.go_on, *[self.snapshot] * 5]
+        deeds += [self.move_carol, self.mark, self.rename, self.go_on, self.again, self.edit, self.delete, self.restore]
+        deeds += [self.snapshot] * 5
         await asyncio.gather(*(deed() for deed in self.schedule.sample(deeds, self.schedule.choice((1, 2, 3)))))
 
     async def post(self, **fields: Any) -> None:
@@ -107,6 +108,30 @@ class Story:
         if self.replies:
             answer = await self.bob.post(f"/api/messages/{self.chance.choice(self.replies)}/continue")
             assert answer.status_code in (200, 409), answer.text
+
+    async def again(self) -> None:
+        if self.messages:
+            message = self.chance.choice([*self.messages, *self.replies])
+            answer = await self.bob.post(f"/api/messages/{message}/regenerate")
+            assert answer.status_code in (201, 409), answer.text
+            if answer.status_code == 201:
+                self.replies.append(answer.json()["message_id"])
+
+    async def edit(self) -> None:
+        if self.messages:
+            text = self.chance.choice(("Hello", "\U0001f331" * 201, "Goodbye"))
+            answer = await self.ada.post(f"/api/messages/{self.chance.choice(self.messages)}/edit", {"content": text})
+            assert answer.status_code in (200, 403, 409), answer.text
+
+    async def delete(self) -> None:
+        if self.messages:
+            message = self.chance.choice([*self.messages[-4:], *self.replies[-4:]])
+            assert (await self.ada.post(f"/api/messages/{message}/delete")).status_code in (200, 409)
+
+    async def restore(self) -> None:
+        if self.messages:
+            message = self.chance.choice([*self.messages[-4:], *self.replies[-4:]])
+            assert (await self.ada.post(f"/api/messages/{message}/restore")).status_code == 200
 
     async def move_carol(self) -> None:
         path = f"/api/conversations/{self.conversation}/participants"

@@ -7,22 +7,26 @@ language sql immutable as $$
     then p_generation.provider || '/' || p_generation.model else p_generation.requested_model end
 $$;
 
--- require_continuable: raises RG409 RGP.CONFLICT unless the message is a reply that stopped before its end and was not deleted, in a
--- conversation whose assistant is not switched off.
+-- require_continuable: raises RG409 RGP.CONFLICT unless the message is a reply that stopped before its end, neither it nor what it
+-- answers was deleted, and the conversation's assistant is not switched off.
 create or replace function rustygpt.require_continuable(p_message uuid) returns void
 language plpgsql stable as $$
 declare
   v_state text;
   v_deleted_at timestamptz;
+  v_question_deleted_at timestamptz;
   v_mode text;
 begin
-  select g.state, m.deleted_at, c.assistant_mode into v_state, v_deleted_at, v_mode
+  select g.state, m.deleted_at, q.deleted_at, c.assistant_mode into v_state, v_deleted_at, v_question_deleted_at, v_mode
   from rustygpt.messages m join rustygpt.conversations c on c.id = m.conversation_id
+  left join rustygpt.messages q on q.id = m.parent_id
   left join rustygpt.generations g on g.message_id = m.id where m.id = p_message;
   if v_state is null then
     perform rustygpt.fail('RG409', 'RGP.CONFLICT', 'This message is not a reply of the assistant.');
   elsif v_deleted_at is not null then
     perform rustygpt.fail('RG409', 'RGP.CONFLICT', 'This message was deleted.');
+  elsif v_question_deleted_at is not null then
+    perform rustygpt.fail('RG409', 'RGP.CONFLICT', 'What this message answers was deleted.');
   elsif v_mode = 'off' then
     perform rustygpt.fail('RG409', 'RGP.CONFLICT', 'The assistant is switched off in this conversation.');
   elsif v_state in ('queued', 'running') then
@@ -82,7 +86,7 @@ begin
       prior_prompt_tokens = g.prompt_tokens, prior_completion_tokens = g.completion_tokens,
       prompt_tokens = null, completion_tokens = null, error_code = null, error_message = null,
       owner = null, lease_until = null, cancel_requested_at = null, deadline_at = null,
-      started_at = null, first_delta_at = null, finished_at = null
+      context = null, started_at = null, first_delta_at = null, finished_at = null
   where g.message_id = p_message
   returning g.* into v_generation;
   perform reserve_reply(p_actor, p_message);

@@ -134,7 +134,8 @@ begin
   perform rustygpt.append_event(v_generation.conversation_id, null, 'message.done', v_root, p_message, jsonb_build_object(
     'message_id', p_message, 'root_id', v_root, 'finish_reason', rustygpt.finish_reason(p_state),
     'usage', rustygpt.usage_json(v_generation.prompt_tokens, v_generation.completion_tokens), 'chunks', v_generation.next_idx,
-    'model', coalesce(v_generation.model, v_generation.requested_model), 'attempt', v_generation.attempt));
+    'model', coalesce(v_generation.model, v_generation.requested_model), 'attempt', v_generation.attempt,
+    'context', v_generation.context, 'timing', rustygpt.timing_json(v_generation)));
   if p_error_code is not null then
     perform rustygpt.append_event(v_generation.conversation_id, null, 'error', v_root, p_message,
       jsonb_build_object('code', p_error_code, 'message', p_error_message, 'message_id', p_message, 'attempt', v_generation.attempt));

@@ -1,5 +1,6 @@
 -- insert_message: put one message at the end of its thread. The caller holds the conversation's row lock.
--- p_root: null starts a thread. Returns the message. Locks the thread, then the author's membership.
+-- p_root: null starts a thread. Returns the message. Locks the thread, then the author's membership. A reply of the assistant becomes the
+-- last of those to the same parent: the conversation's lock keeps their numbers dense.
 -- One time serves message, thread and conversation, so that message.created tells all three; it never falls within a conversation.
 create or replace function rustygpt.insert_message(
   p_conversation uuid, p_root uuid, p_parent uuid, p_depth integer, p_author uuid, p_role text, p_content text
@@ -20,8 +21,10 @@ begin
   on conflict (root_id) do update
   set message_count = t.message_count + 1, last_ordinal = t.last_ordinal + 1, last_activity_at = v_at
   returning t.last_ordinal into v_ordinal;
-  insert into rustygpt.messages (id, conversation_id, root_id, parent_id, seq, ordinal, depth, author_id, role, content, created_at)
-  values (v_id, p_conversation, v_root, p_parent, v_seq, v_ordinal, p_depth, p_author, p_role, p_content, v_at)
+  insert into rustygpt.messages
+    (id, conversation_id, root_id, parent_id, seq, ordinal, depth, author_id, role, content, created_at, sibling_index)
+  values (v_id, p_conversation, v_root, p_parent, v_seq, v_ordinal, p_depth, p_author, p_role, p_content, v_at,
+          case when p_role = 'assistant' then rustygpt.sibling_count(p_parent) else 0 end)
   returning * into v_message;
   if p_author is not null then
     insert into rustygpt.thread_participants (root_id, user_id) values (v_root, p_author) on conflict do nothing;

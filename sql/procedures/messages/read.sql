@@ -104,7 +104,8 @@ begin
 end
 $$;
 
--- list_chunks: a reply's stored deltas from chunk p_start on, in order. p_limit: 1 to 1001. Raises RG404 RGP.NOT_FOUND.
+-- list_chunks: a reply's stored deltas from chunk p_start on, in order; none of one that was deleted. p_limit: 1 to 1001.
+-- Raises RG404 RGP.NOT_FOUND.
 create or replace function rustygpt_api.list_chunks(p_actor uuid, p_message uuid, p_start integer, p_limit integer)
 returns table (idx integer, content text, created_at timestamptz)
 language plpgsql stable security definer set search_path = rustygpt, pg_temp as $$
@@ -114,6 +115,7 @@ begin
   return query
     select e.idx, e.content, e.created_at from event_log e
     where e.message_id = p_message and e.type = 'message.delta' and e.idx >= p_start
+      and not exists (select from messages m where m.id = p_message and m.deleted_at is not null)
     order by e.idx limit p_limit;
 end
 $$;

@@ -34,6 +34,31 @@ language sql immutable as $$
     'prompt_tokens', p_prompt, 'completion_tokens', p_completion, 'total_tokens', p_prompt::bigint + p_completion) end
 $$;
 
+-- sibling_count: how many replies of the assistant a message has, deleted ones included: alternatives to each other.
+create or replace function rustygpt.sibling_count(p_parent uuid) returns integer
+language sql stable as $$
+  select coalesce(max(m.sibling_index) + 1, 0) from rustygpt.messages m where m.parent_id = p_parent and m.role = 'assistant'
+$$;
+
+-- seconds_between: how long from one time to another, to the millisecond; null where one of them is. Never below 0: clocks are set back.
+create or replace function rustygpt.seconds_between(p_from timestamptz, p_to timestamptz) returns numeric
+language sql immutable as $$
+  select case when p_from is not null and p_to is not null then round(greatest(0, extract(epoch from p_to - p_from)), 3) end
+$$;
+
+-- timing_json: how long the last attempt of a reply took that has ended: in the queue, from its start to its first piece, and to its end;
+-- and tokens a second from the first piece on, which nobody can tell of a reply that came within a tenth of a second.
+create or replace function rustygpt.timing_json(p_generation rustygpt.generations) returns jsonb
+language sql immutable as $$
+  select jsonb_build_object(
+    'queued_seconds', rustygpt.seconds_between(p_generation.queued_at, coalesce(p_generation.started_at, p_generation.finished_at)),
+    'first_token_seconds', rustygpt.seconds_between(p_generation.started_at, p_generation.first_delta_at),
+    'seconds', rustygpt.seconds_between(p_generation.started_at, p_generation.finished_at),
+    'tokens_per_second', case when rustygpt.seconds_between(p_generation.first_delta_at, p_generation.finished_at) >= 0.1 then round(
+      nullif(p_generation.completion_tokens - coalesce(p_generation.prior_completion_tokens, 0), 0)
+      / rustygpt.seconds_between(p_generation.first_delta_at, p_generation.finished_at), 1) end)
+$$;
+
 -- message_json: a message as in every list and in message.created, so that a snapshot and the events agree to the letter.
 create or replace function rustygpt.message_json(p_message rustygpt.messages) returns jsonb
 language sql stable as $$
@@ -53,7 +78,12 @@ language sql stable as $$
     'error', case when g.error_code is not null
       then jsonb_build_object('code', g.error_code, 'message', g.error_message) end,
     'created_at', rustygpt.rfc3339(p_message.created_at), 'edited_at', rustygpt.rfc3339(p_message.edited_at),
-    'deleted_at', rustygpt.rfc3339(p_message.deleted_at))
+    'deleted_at', rustygpt.rfc3339(p_message.deleted_at), 'deleted_by', rustygpt.person_json(p_message.deleted_by),
+    'sibling_index', p_message.sibling_index,
+    'sibling_count', case when p_message.role = 'assistant' then rustygpt.sibling_count(p_message.parent_id) else 1 end,
+    -- As with the model: both are told by message.done.
+    'context', case when g.state not in ('queued', 'running') then g.context end,
+    'timing', case when g.state not in ('queued', 'running') then rustygpt.timing_json(g) end)
   from (select) one left join rustygpt.generations g on g.message_id = p_message.id
 $$;
 
