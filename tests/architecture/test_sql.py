@@ -49,3 +49,16 @@ def test_sql_is_recognised(tmp_path: Path) -> None:
     sample = tmp_path / "sample.py"
     sample.write_text('"""select is a word."""\nrows = fetch("select * from messages where id = $1")\n', encoding="utf-8")
     assert statements(sample) == ["line 2: select * from messages where id = $1"]
+
+
+def test_whatever_queues_a_reply_reserves_for_it() -> None:
+    """A procedure that puts a reply in the queue takes it out of the asker's quota in the same transaction."""
+    queueing = re.compile(r"insert into (rustygpt\.)?generations\b|update (rustygpt\.)?generations\b[^;]*\bset state = 'queued'")
+    functions = [
+        text
+        for path in files(PACKAGE.parent / "sql" / "procedures", ".sql")
+        for text in re.split(r"(?m)^(?=create or replace function )", path.read_text(encoding="utf-8"))
+        if queueing.search(text)
+    ]
+    assert len(functions) >= 2
+    assert not [text.splitlines()[0] for text in functions if "reserve_reply(" not in text]
