@@ -38,7 +38,7 @@ ui:
 # everything that must hold before a commit
 check: lint types ui test
 
-# measure: `just bench all`, or stream, storm, slow, log, idle; options are in `just bench stream --help`
+# measure: `just bench all`, or stream, storm, slow, log, idle, login; options are in `just bench stream --help`
 bench what *options:
     {{ run }} python -m tests.benchmarks {{ what }} {{ options }}
 

@@ -26,6 +26,7 @@ from rustygpt.errors import (
     NotFound,
     RateLimited,
 )
+from rustygpt.http.client_address import network_of
 from rustygpt.ids import Position, SessionId, UserId
 from rustygpt.observability.metrics import Metrics
 from rustygpt.settings import AuthSettings, SessionSettings
@@ -42,6 +43,11 @@ class Caller:
     user_agent: str | None
     ip: str | None
     session_id: SessionId | None
+
+    @property
+    def source(self) -> str:
+        """With whom the caller shares a turn: everybody of one network."""
+        return network_of(self.ip) if self.ip else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,7 @@ class SignIn:
         """Create the first administrator and sign in. Raises Conflict once set-up is done, and Invalid."""
         if await procedures.is_set_up(self._database):
             raise Conflict("Set-up is done: the first administrator exists.")
-        password_hash = await self.hash_password(password)
+        password_hash = await self.hash_password(password, caller.source)
         user = await procedures.create_first_administrator(
             self._database, email=email, display_name=display_name, password_hash=password_hash
         )
@@ -85,7 +91,7 @@ class SignIn:
     async def register(self, email: str, password: str, display_name: str, caller: Caller) -> SignedIn:
         """Create an account and sign in. Raises Forbidden when sign-up is off, Conflict when the address is taken, Invalid."""
         self.require_signup()
-        password_hash = await self.hash_password(password)
+        password_hash = await self.hash_password(password, caller.source)
         user = await procedures.create_user(
             self._database,
             email=email,
@@ -96,10 +102,10 @@ class SignIn:
         )
         return await self._welcome("register", user, password_hash, caller)
 
-    async def hash_password(self, password: str) -> str:
-        """Return the hash of a new account's password. Raises Invalid for one that the settings do not allow."""
+    async def hash_password(self, password: str, source: str) -> str:
+        """Return the hash of a new account's password, in *source*'s turn. Raises Invalid for one that the settings do not allow."""
         _require_password("password", password, self._auth.password_min_length)
-        return await self._passwords.hash(password)
+        return await self._passwords.hash(password, source)
 
     async def register_with_invite(
         self, email: str, password: str, display_name: str, invite_token: str, caller: Caller
@@ -112,7 +118,7 @@ class SignIn:
             raise NotFound("There is no such invite.")
         hashed = token_hash(invite_token)
         await procedures.check_invite(self._database, token_hash=hashed, email=email)
-        password_hash = await self.hash_password(password)
+        password_hash = await self.hash_password(password, caller.source)
         user = await procedures.register_with_invite(
             self._database,
             email=email,
@@ -134,7 +140,7 @@ class SignIn:
         try:
             await self._backoff.require_patience(email, caller.ip)
             credentials = await procedures.find_credentials(self._database, email=email)
-            known_hash = await self._check(password, credentials)
+            known_hash = await self._check(password, credentials, caller.source)
             await self._backoff.note(email, caller.ip, is_success=known_hash is not None)
             if credentials is None or known_hash is None:
                 raise InvalidCredentials
@@ -176,7 +182,7 @@ class SignIn:
         if credentials is None or credentials.password_hash is not None:
             if current is None:
                 raise Invalid(errors=(FieldError("current_password", "is required"),))
-            known_hash = await self._check(current, credentials)
+            known_hash = await self._check(current, credentials, str(actor.user_id))
             if known_hash is None:
                 raise InvalidCredentials("The current password is wrong.")
         elif current is not None:
@@ -187,7 +193,7 @@ class SignIn:
             actor=actor.user_id,
             session=actor.session_id,
             known_hash=known_hash,
-            password_hash=await self._passwords.hash(new),
+            password_hash=await self._passwords.hash(new, str(actor.user_id)),
             old_token_hash=token_hash(actor.token),
             new_token_hash=token_hash(fresh),
             idle_seconds=self._session.idle_seconds,
@@ -213,10 +219,10 @@ class SignIn:
         """Return the session and its user, as stored now. Raises SessionExpired."""
         return await procedures.require_session(self._database, actor=actor.user_id, session=actor.session_id)
 
-    async def _check(self, password: str, credentials: Credentials | None) -> str | None:
+    async def _check(self, password: str, credentials: Credentials | None, source: str) -> str | None:
         """Return the account's stored hash, renewed where its parameters are old, or None when the password is wrong."""
         known_hash = credentials.password_hash if credentials else None
-        check = await self._passwords.check(password, known_hash)
+        check = await self._passwords.check(password, known_hash, source)
         if credentials is None or known_hash is None or not check.is_right:
             return None
         if check.new_hash and await procedures.replace_password_hash(

@@ -124,7 +124,7 @@ class UserRoutes:
             actor=admin.user_id,
             email=body.email,
             display_name=body.display_name,
-            password_hash=await self._sign_in.hash_password(body.password),
+            password_hash=await self._sign_in.hash_password(body.password, str(admin.user_id)),
             role=body.role,
             key=idempotency_key(request),
         )

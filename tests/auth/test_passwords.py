@@ -1,13 +1,15 @@
 """Argon2id: off the loop, bounded, renewed; and changing one's password."""
 
 import asyncio
+import os
+import sys
 import threading
 
 import pytest
 from argon2 import PasswordHasher
 
 from rustygpt.auth import passwords as passwords_module
-from rustygpt.auth.passwords import Passwords
+from rustygpt.auth.passwords import MAX_OF_ONE, NICENESS, Passwords
 from rustygpt.auth.procedures import open_session
 from rustygpt.errors import InvalidCredentials, Unavailable
 from rustygpt.settings import AuthSettings
@@ -69,9 +71,11 @@ async def test_login_hashes_in_a_thread(site: Site, ada: Browser, monkeypatch) -
     assert names[0].startswith("argon2")
 
 
-async def test_a_crowd_is_told_to_come_back(passwords: Passwords, monkeypatch) -> None:
+async def test_a_crowd_is_told_to_come_back(monkeypatch) -> None:
     """Beyond MAX_PENDING a job is refused with Retry-After, and accepted again when the crowd is gone."""
     monkeypatch.setattr(passwords_module, "MAX_PENDING", 2)
+    passwords = Passwords(AuthSettings(**{**FAST_ARGON2, "argon2_threads": 1}))
+    passwords.open()
     gate = _Gate()
     async with asyncio.timeout(DEADLINE_SECONDS), asyncio.TaskGroup() as tasks:
         jobs = [tasks.create_task(passwords._run(gate)) for _ in range(2)]
@@ -82,6 +86,33 @@ async def test_a_crowd_is_told_to_come_back(passwords: Passwords, monkeypatch) -
         gate.go.set()
     assert len(jobs) == 2
     assert await passwords.hash("x")
+    passwords.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
+async def test_hashing_threads_let_the_loop_go_first(passwords: Passwords) -> None:
+    """A thread that hashes is nicer than the loop's; nothing else of the process is."""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    assert await passwords._run(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())) == before + NICENESS
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
+
+
+async def test_a_flood_from_one_network_holds_nobody_else_up(passwords: Passwords, monkeypatch) -> None:
+    """However many of one source wait, who comes from elsewhere is next; and the flood cannot fill the queue."""
+    gate, order = _Gate(), []
+    async with asyncio.timeout(DEADLINE_SECONDS), asyncio.TaskGroup() as tasks:
+        tasks.create_task(passwords._run(gate, "flood"))
+        assert await asyncio.to_thread(gate.running.acquire, timeout=DEADLINE_SECONDS)
+        for _ in range(MAX_OF_ONE - 1):
+            tasks.create_task(passwords._run(lambda: order.append("flood"), "flood"))
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable):
+            await passwords.hash("x", "flood")
+        tasks.create_task(passwords._run(lambda: order.append("other"), "elsewhere"))
+        await asyncio.sleep(0)
+        gate.go.set()
+    assert order.index("other") <= 1
+    assert len(order) == MAX_OF_ONE
 
 
 async def test_waiting_has_a_deadline(passwords: Passwords, monkeypatch) -> None:

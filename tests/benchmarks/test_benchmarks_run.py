@@ -83,6 +83,16 @@ def test_benchmark_of_a_long_log_runs(tmp_path: Path) -> None:
     assert all(each["events"] > 0 and each["user_page_ms"] > 0 for each in figures["log"])
 
 
+@pytest.mark.acceptance
+def test_benchmark_of_signing_in_runs(tmp_path: Path) -> None:
+    """A few people sign in at once while somebody else asks; the loop's lateness is measured in the server itself."""
+    _, figures = _run(tmp_path, "login", "--logins", "3", "--rounds", "1")
+    (round_,) = figures["login"]
+    assert round_["logins"] + round_["refused"] == 3
+    assert round_["quiet"]["samples"] >= 100
+    assert round_["busy"]["request_p99_ms"] > 0
+
+
 def test_quantile_of_a_histogram_is_interpolated_as_prometheus_does() -> None:
     """Half of ten observations lie below the middle of the bucket that holds the other half."""
     before = (

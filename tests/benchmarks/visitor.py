@@ -47,11 +47,11 @@ class Visitor:
         return f"SESSION_ID={self._client.cookies['SESSION_ID']}"
 
     @contextmanager
-    def server(self, *, tokens_per_second: float, flush_ms: int) -> Iterator[Served]:
-        """Run `rustygpt serve` with its private PostgreSQL on this folder, signed in."""
+    def server(self, *, tokens_per_second: float, flush_ms: int, module: str = "rustygpt") -> Iterator[Served]:
+        """Run `rustygpt serve`, as *module* does, with its private PostgreSQL on this folder, signed in."""
         config = self.folder / "config.toml"
         config.write_text(CONFIG.format(folder=self.folder, flush_ms=flush_ms, tokens_per_second=tokens_per_second))
-        arguments = ("-m", "rustygpt", "serve", "--config", str(config))
+        arguments = ("-m", module, "serve", "--config", str(config))
         with served(*arguments, log=self.folder / "server.log") as server:
             self._url = server.url
             if not self._client.cookies:
@@ -60,8 +60,13 @@ class Visitor:
 
     def post(self, path: str, **body: Any) -> dict[str, Any]:
         """Send a request and return the answer's body. Raises on any refusal."""
+        return self.send("POST", path, **body)
+
+    def send(self, method: str, path: str, **body: Any) -> dict[str, Any]:
+        """Send a request that changes something and return the answer's body. Raises on any refusal."""
         token = self._client.cookies.get("CSRF-TOKEN")
-        answer = self._client.post(self._url + path, json=body, headers={"X-CSRF-TOKEN": token} if token else {})
+        headers = {"X-CSRF-TOKEN": token} if token else {}
+        answer = self._client.request(method, self._url + path, json=body, headers=headers)
         answer.raise_for_status()
         return dict(answer.json()) if answer.content else {}
 
@@ -77,6 +82,10 @@ class Visitor:
     def cancel(self, message_id: str) -> None:
         """Stop an answer."""
         self.post(f"/api/messages/{message_id}/cancel")
+
+    def get(self, path: str) -> Any:
+        """Return the body of an answer."""
+        return self._client.get(self._url + path).raise_for_status().json()
 
     def scrape(self) -> str:
         """Return /metrics."""
