@@ -79,7 +79,9 @@ def _measure(visitor: Visitor, server: Served, emails: Sequence[str]) -> Round:
 async def _round(url: str, cookie: str, emails: Sequence[str]) -> Round:
     limits = httpx2.Limits(max_connections=None)
     async with httpx2.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS, limits=limits) as client:
-        quiet_requests = await _ask_until(client, cookie, asyncio.create_task(asyncio.sleep(QUIET_SECONDS)), is_first=True)
+        over = asyncio.Event()
+        asyncio.get_running_loop().call_later(QUIET_SECONDS, over.set)
+        quiet_requests = await _ask_until(client, cookie, asyncio.create_task(over.wait()), is_first=True)
         quiet = await _lag(client, quiet_requests)
         began_at = time.monotonic()
         logins = asyncio.create_task(_log_in(client, emails))
