@@ -57,6 +57,9 @@ from rustygpt.messages.routes import FindMention, MessageRoutes
 from rustygpt.messages.threads import ThreadRoutes
 from rustygpt.observability.health import HealthRoutes, ReadinessCheck
 from rustygpt.observability.metrics import Metrics
+from rustygpt.openai_api.completion import Desk
+from rustygpt.openai_api.open_answers import OpenAnswers
+from rustygpt.openai_api.routes import OpenAIRoutes
 from rustygpt.secret_key import load_secret_key
 from rustygpt.streaming.bus.base import Bus
 from rustygpt.streaming.bus.inprocess import InProcessBus
@@ -157,6 +160,8 @@ def _build_parts(settings: Settings, dsn: str) -> Parts:
         bus=bus,
         passwords=Passwords(settings.auth),
         catalogue=catalogue,
+        seats=seats,
+        answers=OpenAnswers(settings.assistant.shutdown_grace_seconds),
         coordinator=coordinator,
         sweeper=Sweeper(coordinator, find_ended),
         event_log=event_log,
@@ -216,6 +221,9 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         *AuditRoutes(database, cursors).routes,
         *ConfigRoutes(settings).routes,
         *LimitRoutes(database, bus, max_bytes).routes,
+        *OpenAIRoutes(
+            Desk(database, parts.seats, metrics, settings.assistant), parts.catalogue, parts.answers, settings.sse, max_bytes
+        ).routes,
         *QuotaRoutes(database, max_bytes).routes,
         *StreamRoutes(database, parts.coordinator, parts.sweeper).routes,
     ]

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from rustygpt.assistant.catalogue import Catalogue
     from rustygpt.assistant.queue import QueueTeller
     from rustygpt.assistant.runner import Runner
+    from rustygpt.assistant.seats import Seats
     from rustygpt.auth.passwords import Passwords
     from rustygpt.database.pool import Database
     from rustygpt.database.process_lock import ProcessLock
     from rustygpt.limits.table import LimitTable
     from rustygpt.maintenance import Maintenance
     from rustygpt.observability.metrics import Metrics
+    from rustygpt.openai_api.open_answers import OpenAnswers
     from rustygpt.settings import Settings
     from rustygpt.streaming.bus.base import Bus
     from rustygpt.streaming.coordinator import Coordinator
@@ -47,6 +49,8 @@ class Parts:
     bus: Bus
     passwords: Passwords
     catalogue: Catalogue
+    seats: Seats
+    answers: OpenAnswers
     coordinator: Coordinator
     sweeper: Sweeper
     event_log: EventLog
@@ -61,6 +65,7 @@ class Parts:
             log.info("drain_begun")
         self.sweeper.begin_drain()
         self.runner.begin_drain()
+        self.answers.begin_drain()
 
 
 @asynccontextmanager

@@ -58,7 +58,7 @@ class CompletionRequest:
     """What is asked of a provider; `model` is the provider's own name for it.
 
     When the last of `messages` is the assistant's, it is the beginning of the reply: only what follows it is to be said. `tools`,
-    `tool_choice` and `response_format` have OpenAI's shapes.
+    `tool_choice` and `response_format` have OpenAI's shapes. `is_verbatim`: the turns are a program's own, and nothing is added to them.
     """
 
     model: str
@@ -67,6 +67,7 @@ class CompletionRequest:
     tools: tuple[Json, ...] = ()
     tool_choice: str | Json | None = None
     response_format: Json | None = None
+    is_verbatim: bool = False
 
     @property
     def is_continued(self) -> bool:

@@ -108,7 +108,9 @@ def completion_body(request: CompletionRequest, limit_field: LimitField, *, is_p
     """Return the body of `POST /chat/completions`; only what was set is in it. *is_prefilled*: see OpenAIProvider."""
     messages = [message_body(message) for message in request.messages]
     extra: dict[str, object] = {}
-    if request.is_continued and is_prefilled:
+    if request.is_verbatim:
+        pass
+    elif request.is_continued and is_prefilled:
         extra = {"chat_template_kwargs": {"enable_thinking": False}}  # the answer has begun; llama.cpp refuses both
     elif request.is_continued:
         messages.append({"role": "user", "content": GO_ON})
