@@ -1,10 +1,19 @@
 """The routes that the application really has, for tests that must miss none."""
 
+from typing import Any
+
 from starlette.applications import Starlette
 from starlette.routing import Route
 
 from rustygpt.app import Application
+from rustygpt.http.openai_error import _CODES
 
+OURS = {theirs: ours for ours, theirs in _CODES.items() if not ours.startswith("RGP.AUTH.")} | {
+    "csrf": "RGP.AUTH.CSRF",
+    "account_pending": "RGP.AUTH.PENDING",
+    "account_disabled": "RGP.AUTH.DISABLED",
+    "invalid_api_key": "RGP.AUTH.REQUIRED",
+}
 READING = {"GET", "HEAD", "OPTIONS"}
 
 
@@ -18,6 +27,11 @@ def api_routes(application: Application) -> set[str]:
         if isinstance(route, Route) and route.path.startswith(("/api/", "/v1/"))
         for method in (route.methods or set()) - {"HEAD", "OPTIONS"}
     }
+
+
+def code_of(body: Any) -> str:
+    """Return an error's code in our words, also where it came in OpenAI's shape."""
+    return str(body["code"]) if "code" in body else OURS.get(body["error"]["code"], body["error"]["code"])
 
 
 def changing_routes(application: Application) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
@@ -41,11 +42,12 @@ class ModelUnknown(ProviderRejected):
 
 @dataclass(frozen=True, slots=True)
 class ProviderStatus:
-    """What one provider last said; `error` is None when it answered."""
+    """What one provider last said, and when; `error` is None when it answered."""
 
     name: str
     models: tuple[ModelInfo, ...]
     error: str | None
+    asked_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class _Listing:
         self.models: tuple[ModelInfo, ...] = ()
         self.known: dict[str, ModelInfo] = {}
         self.error: str | None = None
+        self.asked_at = datetime.now(UTC)
         self._asked_at = float("-inf")
         self._took_seconds = 0.0
         self._asking = asyncio.Lock()
@@ -94,6 +97,7 @@ class _Listing:
         if self.error != before:
             log.info("provider_listed", provider=self.provider.name, models=len(self.models), reason=self.error)
         self.known |= {model.id: model for model in self.models}
+        self.asked_at = datetime.now(UTC)
         self._asked_at = time.monotonic()
         self._took_seconds = self._asked_at - started
 
@@ -187,7 +191,7 @@ class Catalogue:
 
     def detection(self) -> Detection:
         """Describe the last lists; asks nobody."""
-        statuses = tuple(ProviderStatus(each.provider.name, each.models, each.error) for each in self._listings)
+        statuses = tuple(ProviderStatus(each.provider.name, each.models, each.error, each.asked_at) for each in self._listings)
         default = self._default()
         found = self._find(default) if default else None
         sentence = _sentence(default, found, is_chosen=bool(self._chosen), statuses=statuses)

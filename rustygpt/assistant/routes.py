@@ -164,7 +164,7 @@ class AssistantRoutes:
     async def models(self, request: Request) -> Response:
         """List the models that can write replies now.
 
-        With the default, and in a sentence why it is that and how to change it.
+        With the default, in a sentence why it is that and how to change it, and how each provider is.
         """
         actor_of(request)
         models = await self._catalogue.models()
@@ -174,8 +174,22 @@ class AssistantRoutes:
                 "id": model.id,
                 "provider": model.provider,
                 "context_tokens": model.context_tokens,
+                "size_bytes": model.size_bytes,
+                "memory_bytes": model.memory_bytes,
                 "is_default": (model.provider, model.id) == (detection.default_provider, detection.default_model),
             }
             for model in models
+            if "chat" in model.uses
         ]
-        return json_response({"items": items, "default_model": detection.default_model, "notice": detection.sentence})
+        providers = [
+            {
+                "name": each.name,
+                "state": "ok" if each.error is None else "failing",
+                "reason": each.error,
+                "model_count": len(each.models),
+                "asked_at": each.asked_at,
+            }
+            for each in detection.providers
+        ]
+        answer = {"items": items, "default_model": detection.default_model, "notice": detection.sentence}
+        return json_response({**answer, "providers": providers})

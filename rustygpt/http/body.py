@@ -71,22 +71,18 @@ async def read_body(
         _require_json(request)
     document = _parse(raw)
     _refuse_nul(raw, document)
-    return validated(model, raw)
+    return _validated(model, raw)
 
 
-async def read_document(request: Request, *, max_bytes: int) -> tuple[bytes, dict[str, Any]]:
-    """Read the request's JSON object as it came and parsed, for bodies in which not every field need be known.
-
-    Raises UnsupportedMedia, TooLarge, BadRequest and, for the NUL character, Invalid.
-    """
+async def read_lenient(request: Request, model: type[AnyModel], *, max_bytes: int) -> AnyModel:
+    """Read the request's JSON object into a model that lets unknown fields pass. Raises as `read_body`."""
     raw = await read_bytes(request, max_bytes=max_bytes)
     _require_json(request)
-    document = _parse(raw)
-    _refuse_nul(raw, document)
-    return raw, document
+    _refuse_nul(raw, _parse(raw))
+    return _validated(model, raw)
 
 
-def validated(model: type[AnyModel], raw: bytes) -> AnyModel:
+def _validated(model: type[AnyModel], raw: bytes) -> AnyModel:
     """Check JSON against *model*. Raises Invalid, with the fields."""
     try:
         return model.model_validate_json(raw)

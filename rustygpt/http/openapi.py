@@ -24,6 +24,7 @@ from rustygpt.http.routing import endpoints_of
 from rustygpt.operation import Answer, Operation, Parameter, find_operation
 
 VERSION: Final = "3.1.1"
+EVENT_STREAM: Final = "text/event-stream"
 REFERENCE: Final = "#/components/schemas/{model}"
 
 TAGS: Final = {
@@ -35,6 +36,7 @@ TAGS: Final = {
     "Messages": "Posting, threads, and what the assistant replies.",
     "Streams": "Server-Sent Events: what happens, as it happens.",
     "Models": "What can write replies.",
+    "OpenAI": "What OpenAI's clients speak: base URL `/v1`, with an API key of scope `v1`.",
     "Administration": "For administrators, and for API keys of theirs with the scope `admin`.",
     "Probes": "What watches over the server asks.",
     "Documents": "This description, and the web page.",
@@ -231,15 +233,16 @@ def _answer(answer: Answer, status: int, schemas: _Schemas) -> dict[str, Any]:
     said: dict[str, Any] = {"description": answer.description or _DESCRIPTIONS.get(status, "Done.")}
     said["headers"] = header_references(answer.headers)
     if answer.events is not None:
+        media_type = answer.media_type if answer.model is None else EVENT_STREAM  # which of both, the request says
         # JSON Schema's words for text that holds data (Validation, section 8): each frame's data is such an object.
         schema = {
             "type": "string",
-            "contentMediaType": answer.media_type,
+            "contentMediaType": media_type,
             "contentSchema": schemas.of(answer.events, "serialization"),
         }
-        said["content"] = {answer.media_type: {"schema": schema}}
-    elif answer.model is not None:
-        said["content"] = {answer.media_type: {"schema": schemas.of(answer.model, "serialization")}}
+        said["content"] = {media_type: {"schema": schema}}
+    if answer.model is not None:
+        said.setdefault("content", {})[answer.media_type] = {"schema": schemas.of(answer.model, "serialization")}
     return said
 
 

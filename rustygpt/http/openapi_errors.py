@@ -109,7 +109,8 @@ def error_responses(method: str, path: str, operation: Operation) -> Iterator[tu
     """Yield status and response for each status of the operation's errors, the codes as an enumeration."""
     by_status: dict[int, set[type[DomainError]]] = {}
     for error in errors_of(method, path, operation):
-        by_status.setdefault(error.status, set()).add(error)
+        is_openai_400 = operation.error_shape == "openai" and error.status == 422
+        by_status.setdefault(400 if is_openai_400 else error.status, set()).add(error)
     for status, errors in sorted(by_status.items()):
         yield status, _response(status, sorted(errors, key=lambda each: each.code), operation)
 

@@ -16,8 +16,8 @@ from starlette.routing import Route
 from rustygpt.assistant.catalogue import ModelUnknown
 from rustygpt.assistant.providers.base import CompletionRequest, ModelInfo, Provider, ProviderError
 from rustygpt.auth.actor import Actor, actor_of
-from rustygpt.errors import FieldError, Invalid
-from rustygpt.http.body import read_document, validated
+from rustygpt.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
+from rustygpt.http.body import read_lenient
 from rustygpt.http.openai_error import openai_error_response
 from rustygpt.http.response import json_response
 from rustygpt.ids import new_uuid
@@ -25,9 +25,11 @@ from rustygpt.limits.quotas import reserved_quota
 from rustygpt.openai_api.completion import QUOTA_MARGIN_SECONDS, Completion, Desk
 from rustygpt.openai_api.exchange import Exchange, Label
 from rustygpt.openai_api.failures import failure_of
+from rustygpt.openai_api.shapes import CHAT_ANSWER, EmbeddingList, ModelEntry, ModelList
 from rustygpt.openai_api.turns import read_turns
 from rustygpt.openai_api.usage import estimate_text_tokens
 from rustygpt.openai_api.wire import ChatBody, EmbeddingsBody, completion_id
+from rustygpt.operation import Parameter, operation
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -62,8 +64,12 @@ class OpenAIRoutes:
             Route("/v1/embeddings", self.embeddings, methods=["POST"]),
         ]
 
+    @operation("v1_list_models", tag="OpenAI", who="actor", answers={200: ModelList}, error_shape="openai")
     async def models(self, request: Request) -> Response:
-        """Answer what can be run now; of two models with the same id the later has its provider's name before it."""
+        """List what can be run now.
+
+        Of two models with the same id the later has its provider's name before it.
+        """
         actor_of(request)
         seen: set[str] = set()
         data = []
@@ -73,8 +79,17 @@ class OpenAIRoutes:
             data.append(_model(model, name))
         return json_response({"object": "list", "data": data})
 
+    @operation(
+        "v1_get_model",
+        tag="OpenAI",
+        who="actor",
+        path=(Parameter("model", str, "An id, or provider/id; it may hold slashes."),),
+        answers={200: ModelEntry},
+        errors=(NotFound,),
+        error_shape="openai",
+    )
     async def model(self, request: Request) -> Response:
-        """Answer one model, under any of its names."""
+        """Show one model, under any of its names."""
         actor_of(request)
         name = request.path_params["model"]
         for model in await self._catalogue.models():
@@ -82,11 +97,21 @@ class OpenAIRoutes:
                 return json_response(_model(model, name))
         return openai_error_response(failure_of(ModelUnknown(f"There is no model called {name[:200]!r} here.")))
 
+    @operation(
+        "v1_create_embeddings",
+        tag="OpenAI",
+        who="actor",
+        body=EmbeddingsBody,
+        answers={200: EmbeddingList},
+        errors=(NotFound,),
+        error_shape="openai",
+    )
     async def embeddings(self, request: Request) -> Response:
         """Turn texts into vectors."""
         actor = actor_of(request)
         self._answers.require_open()
-        body, warnings = await self._read_embeddings(request)
+        body = await read_lenient(request, EmbeddingsBody, max_bytes=self._max_body_bytes)
+        warnings = body.unknown()
         try:
             provider, model = await self._catalogue.resolve(body.model, "embed")
             vectors, tokens, is_estimated = await self._embed(actor, provider, model, body.texts)
@@ -123,17 +148,24 @@ class OpenAIRoutes:
             desk.metrics.generation_tokens_total.labels("prompt").inc(tokens)
         return found.vectors, tokens, found.prompt_tokens is None
 
-    async def _read_embeddings(self, request: Request) -> tuple[EmbeddingsBody, list[str]]:
-        raw, _ = await read_document(request, max_bytes=self._max_body_bytes)
-        body = validated(EmbeddingsBody, raw)
-        return body, body.unknown()
-
+    @operation(
+        "v1_create_chat_completion",
+        tag="OpenAI",
+        who="actor",
+        body=ChatBody,
+        answers={200: CHAT_ANSWER},
+        errors=(NotFound, Forbidden, Conflict),
+        error_shape="openai",
+    )
     async def _chat(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a model answer, streamed or whole.
+
+        Fields that are not heeded are named in `warnings`. Hanging up stops the model.
+        """
         request = Request(scope, receive)
         actor = actor_of(request)
         self._answers.require_open()
-        raw, _ = await read_document(request, max_bytes=self._max_body_bytes)
-        body = validated(ChatBody, raw)
+        body = await read_lenient(request, ChatBody, max_bytes=self._max_body_bytes)
         turns, ignored = read_turns(body.messages)
         try:
             provider, model = await self._catalogue.resolve(body.model)
@@ -166,10 +198,10 @@ class _Endpoint:
     """A raw ASGI endpoint; Starlette would wrap a plain function in its Request and Response."""
 
     def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
-        self._app = app
+        self.__wrapped__ = app
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        return self._app(scope, receive, send)
+        return self.__wrapped__(scope, receive, send)
 
 
 def _model(model: ModelInfo, name: str) -> dict[str, Any]:

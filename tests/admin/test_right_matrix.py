@@ -16,7 +16,7 @@ from rustygpt.auth.csrf import csrf_token
 from rustygpt.settings import Settings
 from rustygpt.tokens import new_token, token_hash
 from tests.person import DEADLINE_SECONDS
-from tests.route_table import api_routes
+from tests.route_table import api_routes, code_of
 from tests.site import Site
 
 Owner = asyncpg.Connection
@@ -64,6 +64,8 @@ class Rule:
             return NOBODY[caller]
         if self.kind == "admin":
             return done if owner_of_key == "administrator" and scope in ("", "admin") else FORBIDDEN
+        if self.kind == "v1":
+            return done if scope in ("", "v1") else FORBIDDEN
         if scope not in ("", "chat") or (scope and self.kind == "session"):
             return FORBIDDEN
         if self.kind == "author":  # the owner of the place
@@ -122,6 +124,10 @@ RULES: Final = {
     f"POST {A}/assignments": Rule("admin", 404, "RGP.NOT_FOUND", {"profile_id": UNKNOWN, "route": "/api/models"}),
     f"DELETE {A}/assignments/{{assignment_id}}": Rule("admin", 404, "RGP.NOT_FOUND"),
     "GET /api/models": Rule("user", 200),
+    "GET /v1/models": Rule("v1", 200),
+    "GET /v1/models/{model:path}": Rule("v1", 404, "model_not_found"),
+    "POST /v1/chat/completions": Rule("v1", 200, None, {"model": "demo", "messages": [{"role": "user", "content": "Hello"}]}),
+    "POST /v1/embeddings": Rule("v1", 400, "provider_rejected", {"model": "demo", "input": "Hello"}),
     "GET /api/conversations": Rule("user", 200),
     "POST /api/conversations": Rule("user", 201, None, {"title": "Another"}),
     f"GET {C}": member("viewer", 200),
@@ -214,7 +220,7 @@ class Cast:
         """Ask as somebody; the status, and the code of a refusal. A stream is left at once."""
         self.client.cookies.clear()  # what an earlier caller was given
         async with self.client.stream(method, path, json=body, headers=self.headers[caller]) as answer:
-            code = json.loads(await answer.aread())["code"] if answer.status_code >= 400 else None
+            code = code_of(json.loads(await answer.aread())) if answer.status_code >= 400 else None
             return answer.status_code, code
 
 
@@ -244,7 +250,7 @@ async def test_every_caller_gets_what_the_rule_says(cast: Cast, kind: str) -> No
         names = await cast.place()
         for caller in CALLERS:
             names["new"] = new_token()[:20].lower().strip("-_") + "x"
-            path = template.format(**names)
+            path = template.replace("{model:path}", "nothing").format(**names)
             body = rule.body and {
                 key: value.format(**names) if isinstance(value, str) else value for key, value in rule.body.items()
             }
