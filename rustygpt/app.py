@@ -170,14 +170,20 @@ def _build_parts(settings: Settings, dsn: str) -> Parts:
         queue=queue,
         maintenance=Maintenance(database, settings.sse.persistence, metrics),
     )
+    _listen(parts)
+    return parts
+
+
+def _listen(parts: Parts) -> None:
+    """Let those who must know hear the bus."""
+    bus, coordinator = parts.bus, parts.coordinator
     bus.listen(on_wake=coordinator.wake, on_events=coordinator.publish, on_signal=coordinator.on_signal)
     bus.listen(on_transient=coordinator.transients.tell)
-    bus.listen(on_signal=queue.on_signal, on_transient=queue.on_transient)
-    coordinator.transients.restore_by(queue.restore)
+    bus.listen(on_signal=parts.queue.on_signal, on_transient=parts.queue.on_transient)
+    coordinator.transients.restore_by(parts.queue.restore)
     bus.listen(on_signal=parts.sweeper.on_signal)
     bus.listen(on_signal=parts.runner.on_signal)
     bus.listen(on_signal=parts.limits.on_signal)
-    return parts
 
 
 def _build_bus(settings: Settings, dsn: str, database: Database, coordinator: Coordinator) -> Bus:
