@@ -20,6 +20,10 @@ test *options:
 faults *options:
     uv run --frozen --group test pytest tests/faults -m "load or not load" -v -p no:randomly --durations=0 --durations-min=1 {{ options }}
 
+# let schemathesis ask the API whatever it can think of, as administrator, member and stranger: `just fuzz 300`, minutes to hours
+fuzz examples="100" *options:
+    RUSTYGPT_FUZZ_EXAMPLES={{ examples }} uv run --frozen --group test pytest tests/fuzz -s {{ options }}
+
 # find what is wrong without running it, layers included
 lint:
     {{ run }} ruff check .

@@ -41,7 +41,8 @@ class Parameter:
 class Answer:
     """What comes with a status. *model* is anything that pydantic makes a schema of, None for no body, `str` for text.
 
-    *headers* are names that http/openapi_headers.py explains; *events* is the union of what a stream sends.
+    *headers* are names that http/openapi_headers.py explains; *events* is the union of what a stream sends,
+    *last_data* the text with which it ends, where that is no such event.
     """
 
     model: Any = None
@@ -49,6 +50,7 @@ class Answer:
     media_type: str = "application/json"
     headers: tuple[str, ...] = ()
     events: Any = None
+    last_data: str = ""
 
 
 @dataclass(frozen=True, slots=True)

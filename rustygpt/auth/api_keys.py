@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rustygpt.auth.actor import Scope, session_actor_of
-from rustygpt.auth.fields import check_display_name
+from rustygpt.auth.bodies import DisplayName
 from rustygpt.auth.models import FoundKey, ListedKey
 from rustygpt.auth.wire import ApiKeyPage, NewApiKey
 from rustygpt.database.pool import Database
@@ -37,19 +37,22 @@ MAX_KEYS: Final = 100
 CURSOR_KIND: Final = "api_keys"
 
 
-def _in_utc(value: datetime) -> datetime:
+def _future_in_utc(value: datetime) -> datetime:
     try:
-        return value.astimezone(UTC)
+        in_utc = value.astimezone(UTC)
     except OverflowError:
         raise ValueError("must be a time in the years 1 to 9999, in UTC") from None
+    if in_utc <= datetime.now(UTC):
+        raise ValueError("must be in the future")
+    return in_utc
 
 
 class KeyBody(RequestModel):
     """Body of `POST /api/keys`."""
 
-    name: Annotated[str, AfterValidator(check_display_name)]
+    name: DisplayName
     scopes: Annotated[list[Scope], Field(min_length=1, max_length=3)]
-    expires_at: Annotated[AwareDatetime, AfterValidator(_in_utc)] | None = None
+    expires_at: Annotated[AwareDatetime, AfterValidator(_future_in_utc)] | None = None
 
 
 class ApiKeyRoutes:

@@ -4,11 +4,19 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from rustygpt.auth.fields import MAX_PASSWORD_CHARACTERS, check_display_name, check_email
+from rustygpt.auth.fields import (
+    DISPLAY_NAME_SCHEMA,
+    MAX_EMAIL_CHARACTERS,
+    MAX_PASSWORD_CHARACTERS,
+    check_display_name,
+    check_email,
+)
 from rustygpt.http.body import RequestModel
 
-Email = Annotated[str, AfterValidator(check_email)]
-DisplayName = Annotated[str, AfterValidator(check_display_name)]
+Email = Annotated[
+    str, AfterValidator(check_email), Field(json_schema_extra={"format": "email", "maxLength": MAX_EMAIL_CHARACTERS})
+]
+DisplayName = Annotated[str, AfterValidator(check_display_name), Field(json_schema_extra=DISPLAY_NAME_SCHEMA)]
 Password = Annotated[str, Field(min_length=1, max_length=MAX_PASSWORD_CHARACTERS)]
 """What is longer is not hashed: the work would be the caller's to choose. The lower limit is a setting, checked by SignIn."""
 

@@ -6,6 +6,8 @@ Each check returns the value to store, or raises ValueError with a sentence that
 import unicodedata
 from typing import Final
 
+from pydantic import JsonValue
+
 MAX_EMAIL_CHARACTERS: Final = 254
 """RFC 5321, 4.5.3.1.3: a path has 256 octets, its angle brackets included."""
 MAX_NAME_CHARACTERS: Final = 80
@@ -14,6 +16,13 @@ MAX_PASSWORD_CHARACTERS: Final = 1_024
 _UNSEEN: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _DIRECTION_MARKS: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that turn the text after them around: with them a name could pose as another."""
+
+DISPLAY_NAME_SCHEMA: Final[dict[str, JsonValue]] = {
+    "minLength": 1,
+    "maxLength": MAX_NAME_CHARACTERS,
+    "pattern": r"^(?=.*\S)[^\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]+$",
+}
+"""The same in words of JSON Schema; spaces around the name are trimmed."""
 
 
 def check_email(text: str) -> str:

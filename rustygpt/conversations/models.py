@@ -1,8 +1,8 @@
 """Request bodies of the conversation routes."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from rustygpt.http.body import CanonicalUUID, RequestModel
 
@@ -16,13 +16,15 @@ def _one_line(value: str) -> str:
     return value.strip()
 
 
-Title = Annotated[str, Field(max_length=200), AfterValidator(_one_line)]
-ModelName = Annotated[str, Field(max_length=200), AfterValidator(_one_line), Field(min_length=1)]
+_ONE_LINE: Final[dict[str, JsonValue]] = {"pattern": r"^[^\u0000-\u001f]*$"}
+
+Title = Annotated[str, Field(max_length=200, json_schema_extra=_ONE_LINE), AfterValidator(_one_line)]
+ModelName = Annotated[str, Field(max_length=200, json_schema_extra=_ONE_LINE), AfterValidator(_one_line), Field(min_length=1)]
 SystemPrompt = Annotated[str, Field(max_length=20_000)]
 ClientId = Annotated[str, Field(min_length=1, max_length=128)]
 """The idempotency key of a client that cannot set headers."""
 
-Address = Annotated[str, Field(min_length=3, max_length=254), AfterValidator(_one_line)]
+Address = Annotated[str, Field(min_length=3, max_length=254, json_schema_extra=_ONE_LINE), AfterValidator(_one_line)]
 
 
 class Parameters(RequestModel):

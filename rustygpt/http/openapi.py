@@ -234,16 +234,25 @@ def _answer(answer: Answer, status: int, schemas: _Schemas) -> dict[str, Any]:
     said["headers"] = header_references(answer.headers)
     if answer.events is not None:
         media_type = answer.media_type if answer.model is None else EVENT_STREAM  # which of both, the request says
-        # JSON Schema's words for text that holds data (Validation, section 8): each frame's data is such an object.
-        schema = {
-            "type": "string",
-            "contentMediaType": media_type,
-            "contentSchema": schemas.of(answer.events, "serialization"),
-        }
-        said["content"] = {media_type: {"schema": schema}}
+        said["content"] = {media_type: {"schema": _event(schemas.of(answer.events, "serialization"), answer.last_data)}}
     if answer.model is not None:
         said.setdefault("content", {})[answer.media_type] = {"schema": schemas.of(answer.model, "serialization")}
     return said
+
+
+def _event(schema: dict[str, Any], last_data: str) -> dict[str, Any]:
+    """Describe one event of a stream; until OpenAPI 3.2 has its `itemSchema`, tools take the schema of a stream for that."""
+    data: dict[str, Any] = {"contentMediaType": "application/json", "contentSchema": schema}
+    return {
+        "type": "object",
+        "description": "One event. The stream is a sequence of them.",
+        "properties": {
+            "id": {"type": "string", "description": "The cursor after this event; what has none is not in the log."},
+            "event": {"type": "string", "description": "`type` of the data."},
+            "data": {"type": "string", **({"anyOf": [{"const": last_data}, data]} if last_data else data)},
+        },
+        "required": ["data"],
+    }
 
 
 def _security(each: DescribedRoute) -> list[dict[str, list[str]]]:

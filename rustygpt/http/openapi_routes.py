@@ -67,7 +67,7 @@ class OpenApiRoutes:
         tag="Documents",
         who="anyone",
         answers={
-            200: Answer(str, "The document.", YAML, headers=DOCUMENT_HEADERS),
+            200: Answer(dict[str, Any], "The document.", YAML, headers=DOCUMENT_HEADERS),
             304: Answer(None, "It is the same as yours."),
         },
     )
@@ -96,5 +96,6 @@ def encode_as_yaml(document: dict[str, Any]) -> bytes:
     """Return the document as YAML, in the same order."""
     import yaml
 
-    text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120)
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # ten times as fast, where libyaml came along
+    text: str = yaml.dump(document, Dumper=dumper, sort_keys=False, allow_unicode=True, width=120)
     return text.encode()

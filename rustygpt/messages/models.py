@@ -15,7 +15,9 @@ def _says_something(value: str) -> str:
     return value
 
 
-Content = Annotated[str, Field(max_length=MAX_CONTENT_CHARACTERS), AfterValidator(_says_something)]
+Content = Annotated[
+    str, Field(max_length=MAX_CONTENT_CHARACTERS, json_schema_extra={"pattern": r"\S"}), AfterValidator(_says_something)
+]
 ModelName = Annotated[str, Field(min_length=1, max_length=200)]
 ClientId = Annotated[str, Field(min_length=1, max_length=128)]
 

@@ -129,4 +129,5 @@ CHAT_ANSWER: Final = Answer(
     ChatCompletion,
     "A whole answer, or with `stream` its pieces: frames of one line of `data`, ended by `data: [DONE]`, or by an error.",
     events=ChatCompletionChunk | OpenAIError,
+    last_data="[DONE]",
 )
