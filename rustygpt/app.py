@@ -55,6 +55,8 @@ from rustygpt.maintenance import Maintenance
 from rustygpt.messages.changes import ChangeRoutes
 from rustygpt.messages.routes import FindMention, MessageRoutes
 from rustygpt.messages.threads import ThreadRoutes
+from rustygpt.model_shelf import CatalogueShelf
+from rustygpt.models.assembly import ModelLibrary
 from rustygpt.observability.health import HealthRoutes, ReadinessCheck
 from rustygpt.observability.metrics import Metrics
 from rustygpt.openai_api.completion import Desk
@@ -140,7 +142,7 @@ def _session_guard(parts: Parts) -> SessionGuard:
 def _build_parts(settings: Settings, dsn: str) -> Parts:
     metrics = Metrics()
     database = Database(dsn, settings.database)
-    catalogue = build_catalogue(settings.assistant, settings.data_dir)
+    catalogue = build_catalogue(settings.assistant, settings.data_dir, settings.models.folder_in(settings.data_dir))
     coordinator = Coordinator(database, settings.sse, metrics)
     bus = _build_bus(settings, dsn, database, coordinator)
     event_log = EventLog(database, settings.sse, metrics, lease_seconds=settings.assistant.lease_seconds, publish=bus.publish)
@@ -168,6 +170,7 @@ def _build_parts(settings: Settings, dsn: str) -> Parts:
         limits=LimitTable(database, metrics),
         runner=Runner(bench, is_alone=settings.bus.kind == "inprocess", on_moved=queue.on_moved),
         queue=queue,
+        library=_build_library(settings, database, catalogue, bus),
         maintenance=Maintenance(database, settings.sse.persistence, metrics),
     )
     _listen(parts)
@@ -184,6 +187,7 @@ def _listen(parts: Parts) -> None:
     bus.listen(on_signal=parts.sweeper.on_signal)
     bus.listen(on_signal=parts.runner.on_signal)
     bus.listen(on_signal=parts.limits.on_signal)
+    bus.listen(on_signal=parts.library.on_signal)
 
 
 def _build_bus(settings: Settings, dsn: str, database: Database, coordinator: Coordinator) -> Bus:
@@ -224,6 +228,7 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         *ThreadRoutes(database, bus, cursors, max_bytes).routes,
         *ChangeRoutes(database, bus, max_bytes).routes,
         *AssistantRoutes(database, bus, parts.catalogue, metrics, settings.assistant, max_body_bytes=max_bytes).routes,
+        *parts.library.routes(cursors, max_bytes),
         *AuditRoutes(database, cursors).routes,
         *ConfigRoutes(settings).routes,
         *LimitRoutes(database, bus, max_bytes).routes,
@@ -252,6 +257,11 @@ def _account_routes(parts: Parts, cursors: PageCursors) -> list[BaseRoute]:
         *users.routes,
         *OAuthRoutes(database, oauth, cookies, public_url=public_url, is_manual_enabled=is_manual).routes,
     ]
+
+
+def _build_library(settings: Settings, database: Database, catalogue: Catalogue, bus: Bus) -> ModelLibrary:
+    is_alone = settings.bus.kind == "inprocess"
+    return ModelLibrary(database, CatalogueShelf(catalogue), settings.models, bus, data_dir=settings.data_dir, is_alone=is_alone)
 
 
 def _mention_finder(catalogue: Catalogue) -> FindMention:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rustygpt.database.process_lock import ProcessLock
     from rustygpt.limits.table import LimitTable
     from rustygpt.maintenance import Maintenance
+    from rustygpt.models.assembly import ModelLibrary
     from rustygpt.observability.metrics import Metrics
     from rustygpt.openai_api.open_answers import OpenAnswers
     from rustygpt.settings import Settings
@@ -57,6 +58,7 @@ class Parts:
     limits: LimitTable
     runner: Runner
     queue: QueueTeller
+    library: ModelLibrary
     maintenance: Maintenance
 
     def begin_drain(self) -> None:
@@ -66,6 +68,7 @@ class Parts:
         self.sweeper.begin_drain()
         self.runner.begin_drain()
         self.answers.begin_drain()
+        self.library.begin_drain()
 
 
 @asynccontextmanager
@@ -82,6 +85,7 @@ async def running(parts: Parts) -> AsyncIterator[None]:
             parts.sweeper.run,
             parts.event_log.run,
             parts.limits.run,
+            parts.library.run,
             parts.maintenance.run,
         ]
         async with asyncio.TaskGroup() as group:

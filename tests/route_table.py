@@ -22,7 +22,7 @@ def api_routes(application: Application) -> set[str]:
     asgi = application.asgi
     assert isinstance(asgi, Starlette)
     return {
-        f"{method} {route.path}"
+        f"{method} {route.path_format}"
         for route in asgi.routes
         if isinstance(route, Route) and route.path.startswith(("/api/", "/v1/"))
         for method in (route.methods or set()) - {"HEAD", "OPTIONS"}

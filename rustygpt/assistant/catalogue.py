@@ -226,7 +226,7 @@ class Catalogue:
         return None if tagged is None and owner.error is None else (owner.provider, tagged or model)
 
 
-def build_catalogue(settings: AssistantSettings, data_dir: Path) -> Catalogue:
+def build_catalogue(settings: AssistantSettings, data_dir: Path, models_dir: Path | None = None) -> Catalogue:
     """Build the providers that the settings and the environment ask for, unopened, in the order that decides the default."""
     providers: list[Provider] = [_configured(provider) for provider in settings.providers]
     key = settings.openai_api_key.get_secret_value()
@@ -244,7 +244,7 @@ def build_catalogue(settings: AssistantSettings, data_dir: Path) -> Catalogue:
         if settings.openai_base_url or key:
             providers.append(OpenAIProvider("openai", settings.openai_base_url or PUBLIC_BASE_URL, api_key=key))
     if settings.llama_cpp.enabled:
-        providers.append(LlamaCppProvider(settings.llama_cpp, data_dir))
+        providers.append(LlamaCppProvider(settings.llama_cpp, data_dir, models_dir=models_dir))
     if settings.demo.enabled:
         providers.append(DemoProvider(settings.demo.tokens_per_second))
     return Catalogue(providers, default_model=settings.default_model)

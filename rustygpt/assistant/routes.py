@@ -1,4 +1,4 @@
-"""Stop a reply, let one go on that stopped, ask for another one, and which models there are."""
+"""Stop a reply, let one go on that stopped, and ask for another one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rustygpt.assistant.procedures import (
     read_regeneration,
     regenerate_message,
 )
-from rustygpt.assistant.wire import Continuing, Models, Stopped
+from rustygpt.assistant.wire import Continuing, Stopped
 from rustygpt.auth.actor import actor_of
 from rustygpt.errors import Conflict, Forbidden, Invalid
 from rustygpt.http.body import RequestModel, read_body
@@ -41,7 +41,7 @@ class Regenerate(RequestModel):
 
 
 class AssistantRoutes:
-    """`POST /api/messages/{id}/cancel`, `…/continue` and `…/regenerate`, and `GET /api/models`."""
+    """`POST /api/messages/{id}/cancel`, `…/continue` and `…/regenerate`."""
 
     def __init__(
         self,
@@ -67,7 +67,6 @@ class AssistantRoutes:
             Route("/api/messages/{message_id}/cancel", self.cancel, methods=["POST"]),
             Route("/api/messages/{message_id}/continue", self.go_on, methods=["POST"]),
             Route("/api/messages/{message_id}/regenerate", self.regenerate, methods=["POST"]),
-            Route("/api/models", self.models, methods=["GET"]),
         ]
 
     @operation("cancel_reply", tag="Messages", who="actor", answers={200: Stopped}, errors=(Forbidden, Conflict))
@@ -159,37 +158,3 @@ class AssistantRoutes:
             self._announcer.wake(Position(regenerated.position))
             self._announcer.signal("generation_queued")
         return json_response(regenerated.answer, 201)
-
-    @operation("list_models", tag="Models", who="actor", answers={200: Models})
-    async def models(self, request: Request) -> Response:
-        """List the models that can write replies now.
-
-        With the default, in a sentence why it is that and how to change it, and how each provider is.
-        """
-        actor_of(request)
-        models = await self._catalogue.models()
-        detection = self._catalogue.detection()
-        items = [
-            {
-                "id": model.id,
-                "provider": model.provider,
-                "context_tokens": model.context_tokens,
-                "size_bytes": model.size_bytes,
-                "memory_bytes": model.memory_bytes,
-                "is_default": (model.provider, model.id) == (detection.default_provider, detection.default_model),
-            }
-            for model in models
-            if "chat" in model.uses
-        ]
-        providers = [
-            {
-                "name": each.name,
-                "state": "ok" if each.error is None else "failing",
-                "reason": each.error,
-                "model_count": len(each.models),
-                "asked_at": each.asked_at,
-            }
-            for each in detection.providers
-        ]
-        answer = {"items": items, "default_model": detection.default_model, "notice": detection.sentence}
-        return json_response({**answer, "providers": providers})

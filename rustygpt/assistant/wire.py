@@ -1,6 +1,5 @@
-"""What replies and models look like in answers."""
+"""What replies look like in answers."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -26,33 +25,3 @@ class Continuing(TypedDict):
     status: Literal["queued"]
     next_idx: int
     attempt: int
-
-
-class Model(TypedDict):
-    """Something that can write replies."""
-
-    id: str
-    provider: str
-    context_tokens: int | None
-    size_bytes: Annotated[int | None, Field(description="Of its file, where that is on this server.")]
-    memory_bytes: Annotated[int | None, Field(description="What it takes now, null while it is not loaded, or elsewhere.")]
-    is_default: bool
-
-
-class ProviderHealth(TypedDict):
-    """How a provider is. One that fails is asked again by itself, and fails alone."""
-
-    name: str
-    state: Literal["ok", "failing"]
-    reason: Annotated[str | None, Field(description="Why it fails, for people.")]
-    model_count: int
-    asked_at: datetime
-
-
-class Models(TypedDict):
-    """What can write replies now."""
-
-    items: list[Model]
-    default_model: str | None
-    notice: Annotated[str, Field(description="Which one answers, why, and how to change it.")]
-    providers: list[ProviderHealth]

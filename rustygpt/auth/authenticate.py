@@ -23,6 +23,7 @@ from rustygpt.http.problem import send_problem
 from rustygpt.tokens import token_hash
 
 PREFIXES: Final = ("/api/", "/v1/")
+MODEL_JOBS_PATH: Final = "/api/models/jobs"
 STREAM_PREFIX: Final = "/api/stream"
 """Opening a stream is no activity: browsers reopen them by themselves, and nobody would ever be idle."""
 
@@ -70,7 +71,7 @@ class AuthenticationMiddleware:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             # No browser adds this header by itself, so there is nothing to forge; and no cookie stands in for a bad key.
-            await self._admit(scope, self._find_key_actor(key.strip(), _scope_of(scope["path"])))
+            await self._admit(scope, self._find_key_actor(key.strip(), _scope_of(scope["method"], scope["path"])))
             return send
         is_unsafe = scope["method"] not in SAFE_METHODS and scope["path"] not in CROSS_SITE_POSTS
         if is_unsafe:
@@ -114,7 +115,10 @@ class AuthenticationMiddleware:
         return KeyActor(found.user_id, found.key_id, found.role, found.display_name, found.expires_at)
 
 
-def _scope_of(path: str) -> KeyScope:
+def _scope_of(method: str, path: str) -> KeyScope:
     if path.startswith("/v1/"):
         return "v1"
+    if path == "/api/models" or path.startswith("/api/models/"):
+        is_shown = method in SAFE_METHODS and not path.startswith(MODEL_JOBS_PATH)
+        return "chat" if is_shown else "admin"
     return "admin" if path.startswith("/api/admin/") or path == "/api/config" else "chat"

@@ -35,7 +35,7 @@ TAGS: Final = {
     "Members": "Who is in a conversation, and the links by which others join.",
     "Messages": "Posting, threads, and what the assistant replies.",
     "Streams": "Server-Sent Events: what happens, as it happens.",
-    "Models": "What can write replies.",
+    "Models": "What can write replies, and how more of it comes and goes.",
     "OpenAI": "What OpenAI's clients speak: base URL `/v1`, with an API key of scope `v1`.",
     "Administration": "For administrators, and for API keys of theirs with the scope `admin`.",
     "Probes": "What watches over the server asks.",
@@ -67,7 +67,7 @@ SECURITY_SCHEMES: Final = {
         "type": "http",
         "scheme": "bearer",
         "bearerFormat": "sk-…",
-        "description": "An API key. Its scopes are `chat` (`/api`), `v1` (`/v1`) and `admin` (`/api/admin`, `/api/config`).",
+        "description": "An API key. Its scopes are `chat` (`/api`), `v1` (`/v1`) and `admin` (`/api/admin`, `/api/config`, and what changes `/api/models`).",
     },
     "metrics_token": {"type": "http", "scheme": "bearer", "description": "The setting metrics.token, where there is one."},
 }

@@ -13,7 +13,7 @@ import structlog
 from rustygpt.models.failure import ModelFailure
 from rustygpt.models.fetch import Opened, RangeLost, Wanted, open_download
 from rustygpt.models.folder import Folder
-from rustygpt.models.gguf_header import GgufHeader
+from rustygpt.models.notes import file_note
 from rustygpt.models.part_file import PartFile, in_thread
 from rustygpt.models.procedures import JobClaim
 from rustygpt.settings_models import ModelSettings
@@ -141,15 +141,3 @@ class FileDownload:
             raise ModelFailure(
                 "too_large", f"The file has {size} bytes or more, and models.max_bytes is {self._settings.max_bytes}."
             )
-
-
-def file_note(size: int, digest: str, header: GgufHeader) -> dict[str, Any]:
-    """Return what the database keeps of a file."""
-    details = {
-        "architecture": header.architecture,
-        "title": header.name,
-        "context_tokens": header.context_tokens,
-        "parameters": header.parameters,
-        "quantization": header.quantization,
-    }
-    return {"sha256": digest, "size_bytes": size, "details": details}

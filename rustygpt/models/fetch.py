@@ -98,7 +98,7 @@ class _Exchange:
     def read_head(self, response: httpx2.Response) -> Opened:
         """Judge an answer before its body is read."""
         headers, status = response.headers, response.status_code
-        if status == httpx2.codes.REQUESTED_RANGE_NOT_SATISFIABLE and self._wanted.offset:
+        if status == 416 and self._wanted.offset:
             raise RangeLost
         if status not in (httpx2.codes.OK, httpx2.codes.PARTIAL_CONTENT):
             raise ModelFailure("source_refused", f"The source answers with status {status}.", is_passing=status in PASSING)
@@ -187,9 +187,11 @@ def _parse(text: str) -> httpx2.URL:
 def _next(url: httpx2.URL, location: str) -> httpx2.URL:
     """Return where a redirect leads."""
     try:
-        target = url.join(location)
+        target = url.join(location) if location else None
     except (httpx2.InvalidURL, ValueError):
-        raise ModelFailure("source_garbage", "The source redirects to an address that cannot be used.") from None
+        target = None
+    if target is None:
+        raise ModelFailure("source_garbage", "The source redirects to an address that cannot be used.")
     following = _parse(str(target))
     if url.scheme == "https" and following.scheme == "http":
         raise ModelFailure("address_refused", "The source leads from https to http.")

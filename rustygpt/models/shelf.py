@@ -5,6 +5,7 @@ Whatever fails is a ModelFailure with a sentence fit for an administrator's eyes
 
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal, Protocol
 
 ModelState = Literal["available", "loaded"]
@@ -14,15 +15,30 @@ ShelfKind = Literal["file", "ollama", "other"]
 
 @dataclass(frozen=True, slots=True)
 class ShelfModel:
-    """A model that can be asked now. `state` is loaded when it is known to be in memory; None: the provider does not tell."""
+    """A model that can be asked now. `uses`: chat, embed. `state` is loaded when this process knows that it is in memory.
+
+    None: the provider does not tell.
+    """
 
     id: str
     provider: str
     kind: ShelfKind
+    uses: tuple[str, ...]
     context_tokens: int | None
     is_default: bool
     state: ModelState
     size_bytes: int | None
+    memory_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShelfProvider:
+    """How a provider is: `reason` is why it fails, None when it answered at `asked_at`."""
+
+    name: str
+    reason: str | None
+    model_count: int
+    asked_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +46,7 @@ class ShelfView:
     """All of them, which one answers when nobody chose, and a sentence that says why."""
 
     models: tuple[ShelfModel, ...]
+    providers: tuple[ShelfProvider, ...]
     default_model: str | None
     notice: str
 

@@ -125,9 +125,16 @@ RULES: Final = {
     f"DELETE {A}/assignments/{{assignment_id}}": Rule("admin", 404, "RGP.NOT_FOUND"),
     "GET /api/models": Rule("user", 200),
     "GET /v1/models": Rule("v1", 200),
-    "GET /v1/models/{model:path}": Rule("v1", 404, "model_not_found"),
+    "GET /v1/models/{model}": Rule("v1", 404, "model_not_found"),
     "POST /v1/chat/completions": Rule("v1", 200, None, {"model": "demo", "messages": [{"role": "user", "content": "Hello"}]}),
     "POST /v1/embeddings": Rule("v1", 400, "provider_rejected", {"model": "demo", "input": "Hello"}),
+    "POST /api/models": Rule("admin", 415, "RGP.MEDIA_TYPE"),
+    "GET /api/models/{model_id}": Rule("user", 404, "RGP.NOT_FOUND"),
+    "DELETE /api/models/{model_id}": Rule("admin", 404, "RGP.NOT_FOUND"),
+    "POST /api/models/pull": Rule("admin", 422, "RGP.VALIDATION", {"source": "llama3.2"}),
+    "GET /api/models/jobs": Rule("admin", 200),
+    "GET /api/models/jobs/{job_id}": Rule("admin", 404, "RGP.NOT_FOUND"),
+    "POST /api/models/jobs/{job_id}/cancel": Rule("admin", 404, "RGP.NOT_FOUND"),
     "GET /api/conversations": Rule("user", 200),
     "POST /api/conversations": Rule("user", 201, None, {"title": "Another"}),
     f"GET {C}": member("viewer", 200),
@@ -211,7 +218,7 @@ class Cast:
             await self.owner.execute("select rustygpt.add_member($1, $2, $3)", UUID(conversation), user_id, role)
         posted = await self.act("POST", f"/api/conversations/{conversation}/messages", {"content": "Hello"})
         made = await self.act("POST", f"/api/conversations/{conversation}/invites", {"max_uses": 100})
-        unknown = dict.fromkeys(("session_id", "key_id", "profile_id", "assignment_id"), UNKNOWN)
+        unknown = dict.fromkeys(("session_id", "key_id", "profile_id", "assignment_id", "model_id", "job_id"), UNKNOWN)
         names = {"conversation_id": conversation, "message_id": posted["message_id"], "root_id": posted["root_id"]}
         known = {"invite_id": made["id"], "token": made["token"], "user_id": str(target), "provider": "github"}
         return {**names, **known, **unknown}

@@ -83,7 +83,7 @@ def note(call: ast.Call, function: Callable[..., Any], found: Reads) -> None:
             found.query |= STREAM_START
         case "path_uuid":
             found.path.add(text)
-        case "read_body" | "read_lenient":
+        case "read_body" | "read_lenient" | "receive":
             found.bodies.add(function.__globals__[ast.unparse(call.args[1])])
         case "idempotency_key":
             found.is_idempotent = True

@@ -51,6 +51,12 @@ class FileServer:
         """Answer the next requests for *path* by *responses*."""
         self.responses.setdefault(path, []).extend(responses)
 
+    async def until_asked(self, count: int) -> None:
+        """Wait until so many requests have come."""
+        async with asyncio.timeout(LONG_SECONDS):
+            while len(self.requests) < count:  # noqa: ASYNC110 - a test looks seldom
+                await asyncio.sleep(0.01)
+
     async def serve(self, request: Request, writer: asyncio.StreamWriter) -> None:
         """Answer one request as a good server would."""
         content = self.files.get(request.path)

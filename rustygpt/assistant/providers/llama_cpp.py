@@ -36,14 +36,20 @@ T = TypeVar("T")
 
 
 class LlamaCppProvider:
-    """The models in `data_dir/models/*.gguf`, and `settings.model_file`; a model's id is its file's name without `.gguf`."""
+    """The models in `*.gguf` of *models_dir* (by default `models` in *data_dir*), and `settings.model_file`; a model's id is its file's name without `.gguf`."""
 
     def __init__(
-        self, settings: LlamaCppSettings, data_dir: Path, *, name: str = "llama_cpp", patience: Patience = PATIENCE
+        self,
+        settings: LlamaCppSettings,
+        data_dir: Path,
+        *,
+        models_dir: Path | None = None,
+        name: str = "llama_cpp",
+        patience: Patience = PATIENCE,
     ) -> None:
         self.name = name
         self._settings = settings
-        self._files = ModelFiles(data_dir / "models", settings.model_file)
+        self._files = ModelFiles(models_dir or data_dir / "models", settings.model_file)
         self._engines = Engines(settings, provider_name=name, patience=patience)
 
     @property
@@ -68,6 +74,15 @@ class LlamaCppProvider:
             ModelInfo(model, self.name, context, file.uses, file.size_bytes, self._engines.memory_bytes(file.path))
             for model, file in files.items()
         )
+
+    async def unload(self, model: str) -> bool:
+        """Take *model* out of memory; False when a request uses it."""
+        file = (await self._files.list()).get(model)
+        return file is None or await self._engines.unload(file.path)
+
+    async def unload_unfit(self) -> None:
+        """Take out of memory what no file stands for any more, as far as no request uses it."""
+        await self._engines.unload_unfit()
 
     async def stream(self, request: CompletionRequest) -> AsyncGenerator[StreamItem]:
         """Yield the reply, after loading the model if need be; see Provider."""

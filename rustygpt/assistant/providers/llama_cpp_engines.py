@@ -60,6 +60,22 @@ class Engines:
             finally:
                 self._used_at[file, use] = time.monotonic()
 
+    async def unload(self, file: Path) -> bool:
+        """Stop the engines of *file*; False, and none is stopped, when one of them has a request."""
+        async with self._starting:
+            keys = [key for key in self._engines if key[0] == file]
+            if not all(self._engines[key].is_idle for key in keys):
+                return False
+            for key in keys:
+                await self._stop(key)
+            return True
+
+    async def unload_unfit(self) -> None:
+        """Stop the engines without a request whose process has died or whose file is gone or another one."""
+        async with self._starting:
+            for key in [key for key, engine in self._engines.items() if engine.is_idle and not engine.is_fit()]:
+                await self._stop(key)
+
     async def close(self) -> None:
         """Stop every engine."""
         async with self._starting:

@@ -65,6 +65,11 @@ class OllamaProvider:
         self._answered_at: dict[str, float] = {}
 
     @property
+    def upstream(self) -> Upstream:
+        """The server, for what it can do beside answering (ollama_library.py)."""
+        return self._upstream
+
+    @property
     def capabilities(self) -> Capabilities:
         """All but tool_choice, which Ollama has no word for."""
         return Capabilities(parameters=ALL_PARAMETERS - {"tool_choice"}, embeds=True, sees_images=True)

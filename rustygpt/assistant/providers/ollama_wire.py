@@ -93,7 +93,13 @@ def read_model(entry: Mapping[str, object], provider: str, context_tokens: int |
         uses |= {"embed"} if "embedding" in capabilities else set()
     else:  # an older Ollama: the family tells
         uses.add("embed" if isinstance(details, Mapping) and "bert" in str(details.get("family")) else "chat")
-    return ModelInfo(name, provider, context_tokens, frozenset(uses)) if isinstance(name, str) and name and uses else None
+    size = entry.get("size")
+    size_bytes = size if type(size) is int and size > 0 else None
+    return (
+        ModelInfo(name, provider, context_tokens, frozenset(uses), size_bytes)
+        if isinstance(name, str) and name and uses
+        else None
+    )
 
 
 def _message(message: PromptMessage, names: Mapping[str, str], provider: str) -> dict[str, object]:

@@ -102,6 +102,14 @@ class Upstream:
         finally:
             watch.stop()
 
+    async def delete(self, path: str, body: Mapping[str, object]) -> None:
+        """Ask for something to be deleted, with *body* as JSON. Not tried again. Raises ProviderError."""
+        try:
+            async with asyncio.timeout(self.patience.first_token_seconds), self._answer("DELETE", path, body):
+                pass
+        except TimeoutError:
+            raise ProviderTimeout(f"{self.name} stopped answering.") from None
+
     def watch(self) -> Watch:
         """Begin a wait for a first token. Whoever takes it stops it."""
         return Watch(self.patience.first_token_seconds)
