@@ -113,7 +113,9 @@ class Library:
         model = name.removeprefix(f"{provider}/")
         if not await in_thread(self._folder.files, model):
             return None
-        return ShelfModel(model, provider, "file", (), None, is_default=False, state="available", size_bytes=None, memory_bytes=None)
+        return ShelfModel(
+            model, provider, "file", (), None, is_default=False, state="available", size_bytes=None, memory_bytes=None
+        )
 
     async def _described(self, model: ShelfModel) -> dict[str, Any]:
         try:

@@ -257,7 +257,7 @@ async def test_every_caller_gets_what_the_rule_says(cast: Cast, kind: str) -> No
         names = await cast.place()
         for caller in CALLERS:
             names["new"] = new_token()[:20].lower().strip("-_") + "x"
-            path = template.replace("{model:path}", "nothing").format(**names)
+            path = template.format(**names, model="nothing")
             body = rule.body and {
                 key: value.format(**names) if isinstance(value, str) else value for key, value in rule.body.items()
             }
