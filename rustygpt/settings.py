@@ -146,6 +146,7 @@ class AssistantSettings(Table):
     max_concurrency: int = Field(8, ge=1, le=1_000)
     max_queued: int = Field(200, ge=1, le=100_000)
     max_queued_per_user: int = Field(20, ge=1, le=100_000)
+    context_tokens: int = Field(0, ge=0, le=100_000_000)
     prompt_characters: int = Field(24_000, ge=1_000, le=10_000_000)
     max_reply_bytes: int = Field(1_048_576, ge=1_024, le=67_108_864)
     deadline_seconds: Seconds = 600.0

@@ -16,17 +16,10 @@ from uuid import UUID
 
 import structlog
 
-from rustygpt.assistant.procedures import (
-    Claim,
-    FinalState,
-    finish_generation,
-    name_model,
-    read_generation_setting,
-    read_prompt,
-)
-from rustygpt.assistant.prompt import build_prompt, build_sampling
-from rustygpt.assistant.providers.base import CompletionRequest, Delta, Finish, Provider, ProviderError, Usage
-from rustygpt.errors import DomainError, Unavailable
+from rustygpt.assistant.procedures import Claim, FinalState, finish_generation
+from rustygpt.assistant.providers.base import Delta, Finish, Provider, ProviderError, Usage
+from rustygpt.assistant.question import Asker
+from rustygpt.errors import DomainError
 from rustygpt.ids import Position
 
 if TYPE_CHECKING:
@@ -40,8 +33,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 FINISH_RETRY_SECONDS = 0.5
-PROMPT_SECONDS = 30.0
-"""For so long a database that is away delays an answer before it fails it."""
 INTERRUPT_SECONDS = 5.0
 MAX_TOKENS = 2**31 - 1
 
@@ -183,9 +174,10 @@ class Generation:
     async def _stream(self, outbox: ReplyOutbox) -> Outcome:
         bench = self._bench
         self._provider, self._model = provider, model = await bench.catalogue.resolve(self.claim.requested_model)
-        request = await self._read_request(provider.name, model)
+        request = await Asker(bench.database, bench.catalogue, bench.settings).prepare(self.claim, provider, model)
         if request is None:
-            # A stop asked for between the claim and here sent its signal to nobody. Was the fence lost, the last word is refused.
+            # A stop asked for between the claim and here sent its signal to nobody, or there is nothing to answer any more. Was the
+            # fence lost, the last word is refused.
             self._cancel_asked_at = time.monotonic()
             return Outcome("cancelled")
         async with bench.seats.taken(provider.name, self.claim.requested_by), aclosing(provider.stream(request)) as items:
@@ -203,23 +195,6 @@ class Generation:
                 if self._bytes > bench.settings.max_reply_bytes:
                     return Outcome("length")
         return Outcome("error", None, "provider_garbage", "The model stopped without saying that it was done.")
-
-    async def _read_request(self, provider: str, model: str) -> CompletionRequest | None:
-        """Say who answers and read what is answered, trying again while the database is away; None when a stop came first."""
-        database, settings, message = self._bench.database, self._bench.settings, self.claim.message_id
-        give_up_at = time.monotonic() + PROMPT_SECONDS
-        while True:
-            try:
-                if not await name_model(database, message=message, fence=self.claim.fence, provider=provider, model=model):
-                    return None
-                turns = await read_prompt(database, message=message, characters=settings.prompt_characters)
-                setting = await read_generation_setting(database, message=message)
-                prompt = build_prompt(turns, setting, system_prompt=settings.system_prompt)
-                return CompletionRequest(model, prompt, build_sampling(setting.parameters))
-            except Unavailable:
-                if time.monotonic() > give_up_at:
-                    raise
-                await asyncio.sleep(FINISH_RETRY_SECONDS)
 
     async def _finish(self, outcome: Outcome) -> None:
         """Write the last word, trying again as long as the database is away: the row must not stay open while we live."""

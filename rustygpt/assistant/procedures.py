@@ -28,11 +28,18 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class PromptTurn:
-    """A message that leads to a reply; `speaker` is None for the assistant."""
+    """A message that leads to a reply; `speaker` is None for the assistant.
+
+    `step` is how far it is from the reply: 0 for what the reply itself has said already, 1 for the question. `left_out`, the same in
+    all turns of a path: how many messages of it were not read.
+    """
 
     role: Literal["user", "assistant"]
     speaker: str | None
     content: str
+    message_id: UUID | None = None
+    step: int = 1
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +145,7 @@ async def claim_generation(database: Caller, *, owner: str, lease_seconds: float
 
 
 async def read_prompt(database: Caller, *, message: UUID, characters: int) -> list[PromptTurn]:
-    """Read what a reply answers, newest first, up to *characters*."""
+    """Read what a reply answers, newest first, up to *characters*; question and root are there whatever their length."""
     return await database.many("read_prompt", PromptTurn, message=message, characters=characters)
 
 
@@ -147,9 +154,9 @@ async def read_generation_setting(database: Caller, *, message: UUID) -> Generat
     return await database.one("read_generation_setting", GenerationSetting, message=message)
 
 
-async def name_model(database: Caller, *, message: UUID, fence: int, provider: str, model: str) -> bool:
-    """Record who answers. False when nobody is to be asked: the fence is lost, or a stop was asked for."""
-    return await database.value("name_model", bool, message=message, fence=fence, provider=provider, model=model)
+async def name_model(database: Caller, *, message: UUID, fence: int, provider: str, model: str, context: dict[str, Any]) -> bool:
+    """Record who answers and what they are given. False when nobody is to be asked: the fence is lost, or a stop was asked for."""
+    return await database.value("name_model", bool, message=message, fence=fence, provider=provider, model=model, context=context)
 
 
 async def renew_leases(

@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any, Final
 
 from rustygpt.assistant.procedures import GenerationSetting, PromptTurn
-from rustygpt.assistant.providers.base import PromptMessage, Sampling
+from rustygpt.assistant.providers.base import PromptMessage, PromptRole, Sampling
 
 COMPANY: Final = (
     "Several people take part in this conversation. Each of their messages begins with the name of the person who wrote it and a "
@@ -20,6 +20,8 @@ COMPANY: Final = (
 )
 MARKUP: Final = " \t*_~`#+-•–—"
 """What may stand around a name at the beginning of a line and leave it looking like the beginning of a turn."""
+COLONS: Final = frozenset(":\uff1a\ufe13\ufe55\u2a74")
+"""All characters whose compatibility form holds a colon."""
 OPENING_CHARACTERS: Final = 200
 """How far into a line its opening is sought: a name has at most 80 characters, its compatibility form perhaps more."""
 
@@ -28,18 +30,29 @@ def build_prompt(
     turns: Sequence[PromptTurn], setting: GenerationSetting, *, system_prompt: str = ""
 ) -> tuple[PromptMessage, ...]:
     """Build the prompt from *turns*, newest first as the database gives them. *system_prompt* is the operator's own."""
-    in_order = list(reversed(turns))
-    while in_order and in_order[0].role == "assistant":
-        in_order.pop(0)  # the budget cut the question away; templates begin with a person
-    names = {turn.speaker for turn in in_order if turn.speaker}
+    return assemble(*word(turns, setting, system_prompt=system_prompt))
+
+
+def word(
+    turns: Sequence[PromptTurn], setting: GenerationSetting, *, system_prompt: str = ""
+) -> tuple[str, list[tuple[PromptRole, str]]]:
+    """Return the system prompt ("" without one) and, in the order of *turns*, the role and text of each as a model reads it."""
+    names = {turn.speaker for turn in turns if turn.speaker}
     is_company = setting.member_count > 1 or len(names) > 1
     parts = [system_prompt, setting.system_prompt, COMPANY if is_company else ""]
-    system = "\n\n".join(part.strip() for part in parts if part.strip())
-    messages = [PromptMessage("system", system)] if system else []
     people = {_folded(name) for name in names.union(setting.members)}
-    for role, group in groupby(in_order, key=lambda turn: turn.role):
-        texts = [_text(turn, people) if is_company else turn.content for turn in group]
-        messages.append(PromptMessage(role, "\n\n".join(texts)))
+    texts: list[tuple[PromptRole, str]] = [(turn.role, _text(turn, people) if is_company else turn.content) for turn in turns]
+    return "\n\n".join(part.strip() for part in parts if part.strip()), texts
+
+
+def assemble(system: str, texts: Sequence[tuple[PromptRole, str]]) -> tuple[PromptMessage, ...]:
+    """Make a prompt of a system prompt and of texts, newest first: it begins with a person, and roles alternate."""
+    in_order = list(reversed(texts))
+    while in_order and in_order[0][0] == "assistant":
+        in_order.pop(0)  # its question is not there; templates begin with a person
+    messages = [PromptMessage("system", system)] if system else []
+    for role, group in groupby(in_order, key=lambda each: each[0]):
+        messages.append(PromptMessage(role, "\n\n".join(text for _, text in group)))
     return tuple(messages)
 
 
@@ -61,6 +74,8 @@ def _text(turn: PromptTurn, people: AbstractSet[str]) -> str:
 
 
 def _opens_a_turn(line: str, people: AbstractSet[str]) -> bool:
+    if COLONS.isdisjoint(line[:OPENING_CHARACTERS]):  # most lines, at a hundredth of the cost: prompts may have a megabyte
+        return False
     opening = _folded(line[:OPENING_CHARACTERS])
     return any(opening[:at].strip(MARKUP) in people for at, character in enumerate(opening) if character == ":")
 

@@ -125,7 +125,7 @@ async def test_alone_the_model_gets_the_bare_words(ada: Person, upstream: Script
 
 @pytest.mark.parametrize("assistant", [{"prompt_characters": 1_000}], indirect=True)
 async def test_long_threads_are_cut_at_the_oldest(ada: Person, upstream: ScriptedOpenAI) -> None:
-    """The prompt walks up from the question until its budget is full, begins with a person, and always holds the question."""
+    """The prompt walks up from the question until its budget is full; the question and the thread's first message are always there."""
     upstream.script = lambda call: call.answer("y" * 100)
     conversation = await ada.make_conversation()
     parent: dict[str, Any] = {}
@@ -133,10 +133,13 @@ async def test_long_threads_are_cut_at_the_oldest(ada: Person, upstream: Scripte
         reply = await ask(ada, conversation, f"{number}" * 100, **parent)
         await until_status(ada, reply, "complete")
         parent = {"parent_id": reply}
-    assert [content[0] for _, content in upstream.calls[-1].turns] == list("1y2y3y4y5")
+    assert [content for _, content in upstream.calls[-1].turns][1:] == [c * 100 for c in "y2y3y4y5"]
+    assert upstream.calls[-1].turns[0] == ("user", "0" * 100 + "\n\n" + "1" * 100)
+    context = (await read(ada, reply))["context"]
+    assert (context["budget_tokens"], context["is_estimated"], context["left_out"]) == (None, True, 1)
     whole = await ask(ada, conversation, "z" * 5_000, **parent)
     await until_status(ada, whole, "complete")
-    assert upstream.calls[-1].turns == [("user", "z" * 5_000)]
+    assert upstream.calls[-1].turns == [("user", "0" * 100 + "\n\n" + "z" * 5_000)]
 
 
 async def test_viewers_call_nobody(ada: Person, bob: Person, upstream: ScriptedOpenAI) -> None:

@@ -171,3 +171,20 @@ async def test_deleted_messages_leave_the_prompt(ada: Person, upstream: Scripted
     assert (await read(ada, first))["content"] == ""
     await answered(ada, upstream, conversation, "Three", parent_id=second)
     assert [text for _, text in upstream.calls[-1].turns] == ["One\n\nTwo", "By scripted.", "Three"]
+
+
+@pytest.mark.parametrize("assistant", [{"max_concurrency": 1}], indirect=True)
+async def test_deleted_question_is_not_answered(ada: Person, upstream: ScriptedOpenAI) -> None:
+    """A question that is deleted while it waits is put to no model: its reply ends as cancelled."""
+    conversation = await ada.make_conversation()
+    before = await answered(ada, upstream, conversation, "Earlier")
+    upstream.script = None
+    running = await ask(ada, conversation, "Running")
+    call = await upstream.next_call("Running")
+    waiting = await ask(ada, conversation, "Waiting", parent_id=before)
+    question = (await read(ada, waiting))["parent_id"]
+    assert (await ada.post(f"/api/messages/{question}/delete")).status_code == 200
+    await call.answer("Yes.")
+    await until_status(ada, running, "complete")
+    assert (await until_status(ada, waiting, "cancelled"))["content"] == ""
+    assert len(upstream.calls) == 2

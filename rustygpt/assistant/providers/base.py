@@ -204,6 +204,8 @@ class ProviderRejected(ProviderError):
 class ProviderContextExceeded(ProviderRejected):
     """The prompt does not fit into the model's context."""
 
+    code = "context_exceeded"
+
 
 class ProviderGarbage(ProviderError):
     """The provider sent something that is not its protocol, or hung up before the end."""

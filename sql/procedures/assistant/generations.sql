@@ -32,30 +32,41 @@ begin
 end
 $$;
 
--- read_prompt: what a generation answers: its message's ancestors, newest first, walking parents upward until p_characters are
--- gathered (the newest is given whatever its length). Deleted messages are left out. Before all of them, and beside the budget, comes what
--- a reply that is continued has said already. speaker is the person's display name, null for the assistant.
+-- read_prompt: what a generation answers: its message's ancestors, newest first: the question and the thread's root whatever their length, and
+-- of what lies between them as much as p_characters hold beside these two. Deleted messages and empty ones do not count. Before all of them, and
+-- beside the budget, comes what a reply that is continued has said already.
+-- Returns rows: speaker is the person's display name, null for the assistant; step is 0 for the reply's own beginning, 1 for the question;
+-- left_out, the same in every row, is how many messages of the path are not among them.
 create or replace function rustygpt_api.read_prompt(p_message uuid, p_characters integer)
-returns table (role text, speaker text, content text)
+returns table (role text, speaker text, content text, message_id uuid, step integer, left_out integer)
 language sql stable security definer set search_path = rustygpt, pg_temp as $$
   with recursive path as (
-    select p.*, 1 as step, 0 as before
+    select p.id, p.root_id, p.parent_id, p.depth, 1 as step, p.deleted_at is null as is_there,
+           char_length(p.content)::bigint + coalesce(
+             (select char_length(r.content) from messages r where r.id = p.root_id and r.id <> p.id and r.deleted_at is null), 0) as upto
     from messages m join messages p on p.id = m.parent_id
     where m.id = p_message
     union all
-    select p.*, path.step + 1, path.before + char_length(path.content)
+    select p.id, p.root_id, p.parent_id, p.depth, path.step + 1, p.deleted_at is null and p.content <> '',
+           -- Beyond the budget lengths do not matter, and looking at them would read long texts.
+           case when path.upto > p_characters or p.deleted_at is not null or p.id = p.root_id then path.upto
+                else path.upto + char_length(p.content) end
     from path join messages p on p.id = path.parent_id
-    where path.before + char_length(path.content) + char_length(p.content) <= p_characters
-  )
-  select said.role, said.speaker, said.content
-  from (
-    select m.role, null::text as speaker, m.content, 0 as step from messages m where m.id = p_message and m.content <> ''
+    where path.step < 20000  -- what lies farther is counted by depth
+  ), chosen as (
+    select path.id, path.step from path
+    where path.is_there and (path.step = 1 or path.id = path.root_id or path.upto <= p_characters)
     union all
-    select path.role, u.display_name, path.content, path.step
-    from path left join users u on u.id = path.author_id
-    where path.deleted_at is null and path.content <> ''
-  ) said
-  order by said.step
+    select m.id, 0 from messages m where m.id = p_message and m.content <> ''
+    union all
+    select r.id, 20001 from messages r
+    where r.id = (select path.root_id from path where path.step = 20000 and path.depth > 0) and r.deleted_at is null
+  )
+  select m.role, u.display_name, m.content, m.id, c.step, (
+    (select count(*) from path where path.is_there and path.step > 1 and path.id <> path.root_id and path.upto > p_characters)
+    + (select greatest(0, min(path.depth) - 1) from path))::integer
+  from chosen c join messages m on m.id = c.id left join users u on u.id = m.author_id
+  order by c.step
 $$;
 
 -- read_generation_setting: what frames a generation's prompt. members: display names, those of the first thousand to join.
@@ -68,14 +79,15 @@ language sql stable security definer set search_path = rustygpt, pg_temp as $$
   from generations g join conversations c on c.id = g.conversation_id where g.message_id = p_message
 $$;
 
--- name_model: record which provider and model answer, before they are asked. False when they are not to be: the fence is lost, or
--- somebody asked for a stop before the owner could hear signals.
-create or replace function rustygpt_api.name_model(p_message uuid, p_fence bigint, p_provider text, p_model text) returns boolean
+-- name_model: record which provider and model answer, and what of the conversation they are given (see generations.context), before they are
+-- asked. False when they are not to be: the fence is lost, or somebody asked for a stop before the owner could hear signals.
+create or replace function rustygpt_api.name_model(p_message uuid, p_fence bigint, p_provider text, p_model text, p_context jsonb)
+returns boolean
 language plpgsql security definer set search_path = rustygpt, pg_temp as $$
 declare
   v_cancelled_at timestamptz;
 begin
-  update generations g set provider = p_provider, model = p_model
+  update generations g set provider = p_provider, model = p_model, context = p_context
   where g.message_id = p_message and g.fence = p_fence and g.state = 'running'
   returning g.cancel_requested_at into v_cancelled_at;
   return found and v_cancelled_at is null;
