@@ -71,6 +71,7 @@ from rustygpt.streaming.log import EventLog
 from rustygpt.streaming.routes import StreamRoutes
 from rustygpt.streaming.sweeper import Sweeper
 from rustygpt.web.spa import spa_routes
+from rustygpt.web.well_known import WellKnownRoutes, read_documents
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -237,6 +238,7 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         ).routes,
         *QuotaRoutes(database, max_bytes).routes,
         *StreamRoutes(database, parts.coordinator, parts.sweeper).routes,
+        *WellKnownRoutes(read_documents(settings.well_known)).routes,
     ]
     page = spa_routes(WEB_FOLDER)  # takes every address that is left
     return [*routes, *OpenApiRoutes([*routes, *page], version=__version__).routes, *page]

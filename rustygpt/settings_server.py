@@ -2,7 +2,8 @@
 
 import re
 from ipaddress import ip_network
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -71,3 +72,40 @@ class SecuritySettings(Table):
 
     hsts: HstsSettings = HstsSettings()
     cookie: CookieSettings = CookieSettings()
+
+
+class WellKnownSettings(Table):
+    """`[[well_known]]`"""
+
+    path: Annotated[str, Field(min_length=1)]
+    content: str = Field("", max_length=100_000)
+    file: Path | None = None
+    content_type: str = "text/plain; charset=utf-8"
+
+    @field_validator("path")
+    @classmethod
+    def _path_is_plain(cls, value: str) -> str:
+        parts = value.split("/")
+        if len(value) > 200 or not all(re.fullmatch(r"[A-Za-z0-9._~-]+", part) and part.strip(".") for part in parts):
+            raise ValueError(
+                "must be what follows /.well-known/, such as security.txt: letters, digits, . _ ~ - and / between them"
+            )
+        return value
+
+    @field_validator("file", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("content_type")
+    @classmethod
+    def _is_media_type(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z]+/[a-z0-9.+-]+(; ?[a-z-]+=[A-Za-z0-9._-]+)*", value):
+            raise ValueError("must be a media type such as text/plain; charset=utf-8 or application/json")
+        return value
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "WellKnownSettings":
+        if bool(self.content) == (self.file is not None):
+            raise ValueError("needs either content or file")
+        return self

@@ -23,6 +23,8 @@ from tests.architecture.source_tree import REPOSITORY, files, name_of, tracked_f
 
 REFERENCE = REPOSITORY / "docs" / "reference"
 FIELDS = dict(all_fields(Settings))
+LISTS = {key for key in FIELDS if any(other.startswith(f"{key}[].") for other in FIELDS)}
+"""Keys that hold a list of tables."""
 LINK = re.compile(r"(?<!\!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -48,7 +50,7 @@ def shown_default(field: FieldInfo) -> str:
             return f"`{value}`"
         case tuple():
             return "`[]`"
-        case Path():
+        case Path() | None:
             return '`""`'
         case str():
             return f'`"{value}"`'
@@ -65,19 +67,19 @@ def test_settings_page_lists_every_setting_with_its_default_and_range() -> None:
     expected = {
         key: [expectation(field), shown_default(field), ", ".join(names.get(key, []))]
         for key, field in FIELDS.items()
-        if key != "assistant.providers"
+        if key not in LISTS
     }
     assert {key: parts[:3] for key, parts in rows.items()} == expected
 
 
 def test_annotated_file_lists_every_setting() -> None:
-    """config.toml has each key once, uncommented; the list of providers stands there as a comment that is valid."""
+    """config.toml has each key once, uncommented; the lists of tables stand there as comments that are valid."""
     text = (REPOSITORY / "config.toml").read_text(encoding="utf-8")
-    start = text.index("# [[assistant.providers]]")
-    end = text.index("[logging]")
-    commented = "\n".join(line.removeprefix("# ") for line in text[start:end].splitlines())
-    present = set(keys(tomllib.loads(text))) | set(keys(tomllib.loads(commented)))
-    assert present == set(FIELDS) - {"assistant.providers"}
+    present = set(keys(tomllib.loads(text)))
+    for name in LISTS:
+        block = text[text.index(f"# [[{name}]]") :].partition("\n\n")[0]
+        present |= set(keys(tomllib.loads("\n".join(line.removeprefix("# ") for line in block.splitlines()))))
+    assert present == set(FIELDS) - LISTS
 
 
 def keys(table: dict, prefix: str = "") -> list[str]:
