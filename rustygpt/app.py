@@ -36,8 +36,6 @@ from rustygpt.conversations.members import MemberRoutes
 from rustygpt.conversations.routes import ConversationRoutes
 from rustygpt.database.pool import Database
 from rustygpt.database.process_lock import ProcessLock
-from rustygpt.database.readiness import missing_scripts
-from rustygpt.database.scripts import read_scripts
 from rustygpt.http.client_address import ClientAddressMiddleware
 from rustygpt.http.cors import cors_middleware, trusted_origins
 from rustygpt.http.cursors import PageCursors
@@ -46,7 +44,7 @@ from rustygpt.http.openapi_routes import OpenApiRoutes
 from rustygpt.http.problem import exception_handlers
 from rustygpt.http.request_head import HEAD_KEY, HeadLimits, Refusal
 from rustygpt.http.routing import merge_methods
-from rustygpt.lifespan import Parts, running
+from rustygpt.lifespan import Parts, readiness_checks, running
 from rustygpt.limits.middleware import RateLimitMiddleware
 from rustygpt.limits.quota_routes import QuotaRoutes
 from rustygpt.limits.routes import LimitRoutes
@@ -57,7 +55,7 @@ from rustygpt.messages.routes import FindMention, MessageRoutes
 from rustygpt.messages.threads import ThreadRoutes
 from rustygpt.model_shelf import CatalogueShelf
 from rustygpt.models.assembly import ModelLibrary
-from rustygpt.observability.health import HealthRoutes, ReadinessCheck
+from rustygpt.observability.health import HealthRoutes
 from rustygpt.observability.metrics import Metrics
 from rustygpt.openai_api.completion import Desk
 from rustygpt.openai_api.open_answers import OpenAnswers
@@ -210,7 +208,7 @@ def _routes(parts: Parts) -> list[BaseRoute]:
     max_bytes = settings.server.max_body_bytes
     find_mention = _mention_finder(parts.catalogue)
     routes = [
-        *HealthRoutes(_readiness(parts), metrics, settings.metrics.token).routes,
+        *HealthRoutes(readiness_checks(parts), metrics, settings.metrics.token).routes,
         *_account_routes(parts, cursors),
         *ApiKeyRoutes(database, bus, cursors, max_bytes).routes,
         *ConversationRoutes(database, bus, cursors, parts.catalogue.require_model, max_bytes).routes,
@@ -272,30 +270,3 @@ def _mention_finder(catalogue: Catalogue) -> FindMention:
         return None if mention is None else mention.model or ""
 
     return find
-
-
-def _readiness(parts: Parts) -> dict[str, ReadinessCheck]:
-    scripts = read_scripts()
-
-    async def schema() -> str | None:
-        missing = await missing_scripts(parts.database, scripts)
-        parts.metrics.db_readiness_checks_total.labels("failed" if missing else "ok").inc()
-        return f"schema: {', '.join(missing)}" if missing else None
-
-    async def coordinator() -> str | None:
-        return None if parts.coordinator.is_tailing else "coordinator: does not follow the event log"
-
-    async def runner() -> str | None:
-        return None if parts.runner.is_working else "runner: does not claim generations"
-
-    async def process_lock() -> str | None:
-        return None if parts.process_lock.is_held else "process_lock: not held"
-
-    async def bus() -> str | None:
-        return None if parts.bus.is_connected else "bus: not connected"
-
-    async def drain() -> str | None:
-        return "drain: the process is ending" if parts.sweeper.is_draining else None
-
-    checks: list[ReadinessCheck] = [schema, coordinator, runner, process_lock, bus, drain]
-    return {check.__name__: check for check in checks}

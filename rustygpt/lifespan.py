@@ -12,6 +12,7 @@ import structlog
 
 from rustygpt.auth.first_administrator import ensure_first_administrator
 from rustygpt.database.migrate import migrate
+from rustygpt.database.readiness import missing_scripts
 from rustygpt.database.scripts import read_scripts
 from rustygpt.limits.quotas import Terms, set_quota_terms
 from rustygpt.streaming.procedures import begin_log
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from rustygpt.limits.table import LimitTable
     from rustygpt.maintenance import Maintenance
     from rustygpt.models.assembly import ModelLibrary
+    from rustygpt.observability.health import ReadinessCheck
     from rustygpt.observability.metrics import Metrics
     from rustygpt.openai_api.open_answers import OpenAnswers
     from rustygpt.settings import Settings
@@ -139,3 +141,31 @@ async def _end_generations(parts: Parts, runner: asyncio.Task[None]) -> None:
         log.warning("generations_cut_short", grace_seconds=grace)
     runner.cancel()
     await asyncio.wait([runner])
+
+
+def readiness_checks(parts: Parts) -> dict[str, ReadinessCheck]:
+    """Return what must hold before the process can be used, by name; each answers what is missing, or None."""
+    scripts = read_scripts()
+
+    async def schema() -> str | None:
+        missing = await missing_scripts(parts.database, scripts)
+        parts.metrics.db_readiness_checks_total.labels("failed" if missing else "ok").inc()
+        return f"schema: {', '.join(missing)}" if missing else None
+
+    async def coordinator() -> str | None:
+        return None if parts.coordinator.is_tailing else "coordinator: does not follow the event log"
+
+    async def runner() -> str | None:
+        return None if parts.runner.is_working else "runner: does not claim generations"
+
+    async def process_lock() -> str | None:
+        return None if parts.process_lock.is_held else "process_lock: not held"
+
+    async def bus() -> str | None:
+        return None if parts.bus.is_connected else "bus: not connected"
+
+    async def drain() -> str | None:
+        return "drain: the process is ending" if parts.sweeper.is_draining else None
+
+    checks: list[ReadinessCheck] = [schema, coordinator, runner, process_lock, bus, drain]
+    return {check.__name__: check for check in checks}
