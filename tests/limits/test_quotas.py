@@ -109,7 +109,7 @@ async def asker(database: Database, owner: asyncpg.Connection) -> Asker:
     """Somebody with five conversations whose assistant always answers, and a prompt of QUESTION_TOKENS."""
     await set_quota_terms(database, AMPLE)
     user = await owner.fetchval("select (rustygpt.insert_user('ada@example.org', 'Ada', 'x', 'user')).id")
-    make = "select (conversation ->> 'id')::uuid from rustygpt_api.create_conversation($1, '', false, null, '', 'always', null)"
+    make = "select (conversation ->> 'id')::uuid from rustygpt_api.create_conversation($1, '', false, null, '', 'always', '{}', null)"
     return Asker(database, UserId(user), [await owner.fetchval(make, user) for _ in range(5)])
 
 

@@ -29,5 +29,14 @@ export const cancelAnswer = (messageId: string): Promise<void> => call("POST", `
 /** Let an answer go on that stopped before its end. */
 export const continueAnswer = (messageId: string): Promise<void> => call("POST", `/api/messages/${messageId}/continue`);
 
+/** Ask for another answer beside this one, or for one to a person's message; null leaves the model to the server. */
+export const askAgain = (messageId: string, model: string | null): Promise<Posted> =>
+  call("POST", `/api/messages/${messageId}/regenerate`, model === null ? {} : { model });
+
+export const editMessage = (messageId: string, content: string): Promise<void> =>
+  call("POST", `/api/messages/${messageId}/edit`, { content });
+export const deleteMessage = (messageId: string): Promise<void> => call("POST", `/api/messages/${messageId}/delete`);
+export const restoreMessage = (messageId: string): Promise<void> => call("POST", `/api/messages/${messageId}/restore`);
+
 export const markThreadRead = (rootId: string, ordinal: number): Promise<{ readonly unread: number }> =>
   call("POST", `/api/threads/${rootId}/read`, { ordinal });

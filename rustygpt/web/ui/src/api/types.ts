@@ -111,6 +111,30 @@ export interface Failure {
   readonly message: string;
 }
 
+/** What of the conversation an answer's model was given. */
+export interface PromptContext {
+  /** Null where nobody knows the model's context. */
+  readonly budget_tokens: number | null;
+  readonly prompt_tokens: number;
+  readonly is_estimated: boolean;
+  /** How many earlier messages did not fit. */
+  readonly left_out: number;
+  readonly oldest_id: string | null;
+}
+
+/** Seconds and tokens a second; null is not known. */
+export interface Timing {
+  readonly queued_seconds: number | null;
+  readonly first_token_seconds: number | null;
+  readonly seconds: number | null;
+  readonly tokens_per_second: number | null;
+}
+
+export interface Author {
+  readonly id: string;
+  readonly display_name: string;
+}
+
 export interface Message {
   readonly id: string;
   readonly conversation_id: string;
@@ -119,7 +143,7 @@ export interface Message {
   /** Dense within the thread, from the root on. */
   readonly ordinal: number;
   readonly depth: number;
-  readonly author: { readonly id: string; readonly display_name: string } | null;
+  readonly author: Author | null;
   readonly role: "user" | "assistant";
   readonly content: string;
   readonly status: MessageStatus;
@@ -133,6 +157,13 @@ export interface Message {
   readonly created_at: string;
   readonly edited_at: string | null;
   readonly deleted_at: string | null;
+  readonly deleted_by: Author | null;
+  /** From 0, among the assistant's answers to the same message; 0 of 1 for what people wrote. */
+  readonly sibling_index: number;
+  readonly sibling_count: number;
+  /** Null, like `timing`, until the answer has ended, and for what people wrote. */
+  readonly context: PromptContext | null;
+  readonly timing: Timing | null;
   readonly error: Failure | null;
 }
 

@@ -169,9 +169,19 @@ export function applyToTranscript(transcript: Transcript, event: Event): Transcr
         edited_at: event.payload.edited_at,
       }));
     case "message.deleted":
-      return changeMessage(transcript, event.payload.message_id, (message) => ({ ...message, content: "", deleted_at: event.at }));
+      return changeMessage(transcript, event.payload.message_id, (message) => ({
+        ...message,
+        content: "",
+        deleted_at: event.payload.deleted_at,
+        deleted_by: event.payload.deleted_by,
+      }));
     case "message.restored":
-      return stale(transcript);
+      return changeMessage(transcript, event.payload.message_id, (message) => ({
+        ...message,
+        content: event.payload.content,
+        deleted_at: null,
+        deleted_by: null,
+      }));
     case "error":
       return changeMessage(transcript, event.payload.message_id, (message) => failMessage(message, event));
     case "stream.gap":
@@ -189,7 +199,15 @@ function insertMessage(transcript: Transcript, message: Message): Transcript {
   if (messages.some((known) => known.id === message.id)) return transcript;
   const place = messages.findLastIndex((known) => compareMessages(known, message) < 0) + 1;
   if (place === 0 && transcript.older_cursor !== null) return transcript;
-  return { ...transcript, messages: messages.toSpliced(place, 0, message) };
+  return { ...transcript, messages: countSiblings(messages, message).toSpliced(place, 0, message) };
+}
+
+/** One more answer to the same message: its siblings are so many now. */
+function countSiblings(messages: readonly Message[], made: Message): readonly Message[] {
+  if (made.role !== "assistant" || made.sibling_count === 1) return messages;
+  const isFewer = (message: Message): boolean =>
+    message.role === "assistant" && message.parent_id === made.parent_id && message.sibling_count < made.sibling_count;
+  return messages.map((message) => (isFewer(message) ? { ...message, sibling_count: made.sibling_count } : message));
 }
 
 /** `change` answers null when the event shows that chunks are missing. */
@@ -225,10 +243,10 @@ const STATUS_OF: Readonly<Record<EventOf<"message.done">["payload"]["finish_reas
 
 /** The last word of a former attempt changes nothing any more; that of a later one shows that its beginning is missing. */
 function finishMessage(message: Message, event: EventOf<"message.done">): Message | null {
-  const { finish_reason, usage, chunks, model, attempt } = event.payload;
+  const { finish_reason, usage, chunks, model, attempt, context, timing } = event.payload;
   if (attempt < message.attempt) return message;
   if (attempt > message.attempt || message.next_idx < chunks) return null;
-  return { ...message, status: STATUS_OF[finish_reason], finish_reason, usage, model };
+  return { ...message, status: STATUS_OF[finish_reason], finish_reason, usage, model, context, timing };
 }
 
 /** The answer runs again from its next chunk: its text stays, its end is undone. */
@@ -236,7 +254,7 @@ function continueMessage(message: Message, event: EventOf<"message.continued">):
   const { attempt, next_idx } = event.payload;
   if (attempt <= message.attempt) return message;
   if (message.next_idx < next_idx) return null;
-  return { ...message, status: "queued", attempt, finish_reason: null, usage: null, error: null };
+  return { ...message, status: "queued", attempt, finish_reason: null, usage: null, error: null, context: null, timing: null };
 }
 
 function failMessage(message: Message, event: EventOf<"error">): Message | null {

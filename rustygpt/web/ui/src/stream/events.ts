@@ -1,7 +1,7 @@
 // The closed union of stream events, and the one place where a frame's text becomes one of them.
 // A type that this page does not know is nobody's business here: it parses to null and is skipped, position included.
 
-import type { AssistantMode, Failure, FinishReason, Message, Role, Usage } from "../api/types";
+import type { AssistantMode, Author, Failure, FinishReason, Message, PromptContext, Role, Timing, Usage } from "../api/types";
 
 /** A place in the event log: positions of one epoch are ordered, those of two epochs are not comparable. */
 export interface Position {
@@ -39,11 +39,13 @@ export type Event =
       /** Which model answered in the end. */
       readonly model: string | null;
       readonly attempt: number;
+      readonly context: PromptContext | null;
+      readonly timing: Timing;
     }>
   | Envelope<"message.continued", { readonly message_id: string; readonly next_idx: number; readonly attempt: number }>
   | Envelope<"message.edited", { readonly message_id: string; readonly content: string; readonly edited_at: string }>
-  | Envelope<"message.deleted", { readonly message_id: string }>
-  | Envelope<"message.restored", { readonly message_id: string }>
+  | Envelope<"message.deleted", { readonly message_id: string; readonly deleted_at: string; readonly deleted_by: Author | null }>
+  | Envelope<"message.restored", { readonly message_id: string; readonly content: string }>
   | Envelope<"error", Failure & { readonly message_id?: string; readonly attempt?: number }>
   | Envelope<"membership.changed", {
       readonly user_id: string;

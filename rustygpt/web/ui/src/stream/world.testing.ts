@@ -10,7 +10,8 @@ export const CONVERSATION = "conversation";
 const EPOCH = "e";
 
 export type Step =
-  | { readonly kind: "post" | "other" | "answer" | "finish" | "cancel" | "interrupt" | "fail" | "continue" }
+  | { readonly kind: "post" | "other" | "answer" | "again" | "finish" | "cancel" | "interrupt" | "fail" | "continue" }
+  | { readonly kind: "edit" | "delete" | "restore"; readonly which: number }
   | { readonly kind: "delta"; readonly text: string }
   | { readonly kind: "add" | "remove"; readonly user: string };
 
@@ -31,6 +32,8 @@ export class World {
   readonly #messages: Message[][] = [[]];
   readonly #members: Member[][] = [[{ user_id: ME, email: null, display_name: "Me", role: "owner", joined_at: at(0) }]];
   readonly #answers: Answer[] = [];
+  /** What deleted messages said. */
+  readonly #texts = new Map<string, string>();
   /** Answers that stopped before their end. */
   readonly #stopped: Answer[] = [];
 
@@ -41,7 +44,11 @@ export class World {
         { weight: 2, arbitrary: fc.constant<Step>({ kind: "answer" }) },
         { weight: 8, arbitrary: fc.string({ minLength: 1, maxLength: 4 }).map((text): Step => ({ kind: "delta", text })) },
         { weight: 2, arbitrary: fc.constantFrom<Step>({ kind: "finish" }, { kind: "cancel" }, { kind: "interrupt" }, { kind: "fail" }) },
-        { weight: 1, arbitrary: fc.constant<Step>({ kind: "continue" }) },
+        { weight: 1, arbitrary: fc.constantFrom<Step>({ kind: "continue" }, { kind: "again" }) },
+        {
+          weight: 1,
+          arbitrary: fc.tuple(fc.constantFrom("edit" as const, "delete" as const, "restore" as const), fc.nat(9)).map(([kind, which]): Step => ({ kind, which })),
+        },
         { weight: 1, arbitrary: fc.constantFrom<Step>({ kind: "add", user: "bob" }, { kind: "remove", user: "bob" }) },
       ),
       { maxLength: 40, size: "large" },
@@ -75,7 +82,9 @@ export class World {
     const answer = this.#answers.at(-1);
     if (step.kind === "post" || step.kind === "other") this.#create("user", step.kind === "post" ? ME : "bob", `said ${this.head}`);
     else if (step.kind === "answer") this.#answers.push({ id: this.#create("assistant", null, ""), chunks: 0, attempt: 1 });
+    else if (step.kind === "again") this.#again();
     else if (step.kind === "continue") this.#continue();
+    else if (step.kind === "edit" || step.kind === "delete" || step.kind === "restore") this.#rewrite(step.kind, step.which);
     else if (step.kind === "add" || step.kind === "remove") this.#changeMembers(step.kind, step.user);
     else if (answer !== undefined && step.kind === "delta") this.#extend(answer, step.text);
     else if (answer !== undefined && step.kind !== "delta") this.#end(answer, step.kind);
@@ -88,14 +97,44 @@ export class World {
     this.#members.push([...members]);
   }
 
-  #create(role: "user" | "assistant", author: string | null, content: string): string {
-    const messages = this.messagesAt(this.head);
+  /** Another answer to what the last answer answers. */
+  #again(): void {
+    const sibling = this.messagesAt(this.head).findLast((message) => message.role === "assistant");
+    if (sibling !== undefined) this.#answers.push({ id: this.#create("assistant", null, "", sibling.parent_id), chunks: 0, attempt: 1 });
+  }
+
+  #rewrite(kind: "edit" | "delete" | "restore", which: number): void {
+    const message = this.messagesAt(this.head)[which];
+    if (message === undefined || message.status === "queued" || message.status === "streaming") return;
+    const { id } = message;
+    const time = at(this.head + 1);
+    if (kind === "edit" && message.role === "user" && message.deleted_at === null) {
+      const change = { content: `edited ${this.head}`, edited_at: time };
+      this.#texts.set(id, change.content);
+      this.#append({ type: "message.edited", payload: { message_id: id, ...change } }, this.#change(id, change));
+    } else if (kind === "delete" && message.deleted_at === null) {
+      this.#texts.set(id, message.content);
+      const change = { deleted_at: time, deleted_by: { id: ME, display_name: "Me" } };
+      this.#append({ type: "message.deleted", payload: { message_id: id, ...change } }, this.#change(id, { ...change, content: "" }));
+    } else if (kind === "restore" && message.deleted_at !== null) {
+      const content = this.#texts.get(id) ?? "";
+      const change = { content, deleted_at: null, deleted_by: null };
+      this.#append({ type: "message.restored", payload: { message_id: id, content } }, this.#change(id, change));
+    }
+  }
+
+  #create(role: "user" | "assistant", author: string | null, content: string, parent = this.messagesAt(this.head).at(-1)?.id ?? null): string {
+    const before = this.messagesAt(this.head);
+    const isSibling = (message: Message): boolean => role === "assistant" && message.role === "assistant" && message.parent_id === parent;
+    const sibling_index = before.filter(isSibling).length;
+    const sibling_count = sibling_index + 1;
+    const messages = before.map((message) => (isSibling(message) ? { ...message, sibling_count } : message));
     const id = `m${messages.length}`;
     const message: Message = {
       id,
       conversation_id: CONVERSATION,
       root_id: "m0",
-      parent_id: messages.at(-1)?.id ?? null,
+      parent_id: parent,
       ordinal: messages.length + 1,
       depth: messages.length,
       author: author === null ? null : { id: author, display_name: author },
@@ -110,6 +149,11 @@ export class World {
       created_at: at(this.head + 1),
       edited_at: null,
       deleted_at: null,
+      deleted_by: null,
+      sibling_index,
+      sibling_count,
+      context: null,
+      timing: null,
       error: null,
     };
     this.#append({ type: "message.created", payload: { message } }, [...messages, message]);
@@ -136,7 +180,7 @@ export class World {
     answer.attempt += 1;
     this.#answers.push(answer);
     const { id, chunks, attempt } = answer;
-    const undone = { status: "queued", finish_reason: null, usage: null, error: null, attempt } as const;
+    const undone = { status: "queued", finish_reason: null, usage: null, error: null, attempt, context: null, timing: null } as const;
     this.#append({ type: "message.continued", payload: { message_id: id, next_idx: chunks, attempt } }, this.#change(id, undone));
   }
 
@@ -147,12 +191,15 @@ export class World {
     const finish_reason = kind === "finish" ? "stop" : kind === "cancel" ? "cancelled" : "error";
     const status = kind === "finish" ? "complete" : kind === "cancel" ? "cancelled" : "error";
     const usage = kind === "finish" ? { prompt_tokens: 1, completion_tokens: chunks, total_tokens: chunks + 1 } : null;
-    const ended = { status, finish_reason, usage, model: "story" } as const;
-    this.#append({ type: "message.done", payload: { message_id: id, finish_reason, usage, chunks, model: "story", attempt } }, this.#change(id, ended));
+    const context = { budget_tokens: 100, prompt_tokens: chunks, is_estimated: false, left_out: chunks % 2, oldest_id: null };
+    const timing = { queued_seconds: 0, first_token_seconds: null, seconds: chunks, tokens_per_second: null };
+    const told = { finish_reason, usage, model: "story", context, timing } as const;
+    const ended = { ...told, status } as const;
+    this.#append({ type: "message.done", payload: { message_id: id, chunks, attempt, ...told } }, this.#change(id, ended));
     if (status !== "error") return;
     const error = { code: kind === "interrupt" ? "generation_interrupted" : "provider_failed", message: "It broke." };
-    const told = { ...ended, error, status: kind === "interrupt" ? "interrupted" : "error" } as const;
-    this.#append({ type: "error", payload: { ...error, message_id: id, attempt } }, this.#change(id, told));
+    const failed = { ...ended, error, status: kind === "interrupt" ? "interrupted" : "error" } as const;
+    this.#append({ type: "error", payload: { ...error, message_id: id, attempt } }, this.#change(id, failed));
   }
 
   #changeMembers(kind: "add" | "remove", user: string): void {
