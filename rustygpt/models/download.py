@@ -18,7 +18,6 @@ from rustygpt.models.part_file import PartFile, in_thread
 from rustygpt.models.procedures import JobClaim
 from rustygpt.settings_models import ModelSettings
 
-SYNC_SECONDS: Final = 1.0
 FIRST_PAUSE_SECONDS: Final = 0.25
 LONGEST_PAUSE_SECONDS: Final = 15.0
 
@@ -45,6 +44,7 @@ class FileDownload:
         self._settings = settings
         self._sha256 = claim.expected_sha256
         self._is_hf = claim.source.startswith("hf:")
+        self._part: PartFile | None = None
 
     async def run(self, part: PartFile) -> dict[str, Any]:
         """Return what is to be noted of the file, which is in its place then. Raises ModelFailure."""
@@ -53,11 +53,18 @@ class FileDownload:
         if kept < progress.bytes_done:
             progress.bytes_done, progress.validator = 0, None
             await part.begin(0)
+        self._part = part
         await self._require_new(part)
         await self._fetch(part)
         progress.message = "Checks the file."
         digest, header = await part.settle(self._folder.target(self._claim.model), sha256=self._sha256)
         return file_note(part.size, digest, header)
+
+    async def checkpoint(self) -> None:
+        """Bring what has come to the disk, and let the row say so; to be called every second. Raises ModelFailure when the disk is full."""
+        if self._part is not None:
+            self._progress.bytes_done = await self._part.sync()
+            await in_thread(self._folder.require_space, max((self._progress.bytes_total or 0) - self._part.size, 0))
 
     async def _require_new(self, part: PartFile) -> None:
         """Refuse a name that is taken before anything is downloaded, unless it is by this very part."""
@@ -125,16 +132,11 @@ class FileDownload:
             await in_thread(self._folder.require_space, opened.total - opened.offset)
 
     async def _write_all(self, opened: Opened, part: PartFile) -> None:
-        clock = asyncio.get_running_loop().time
-        synced_at, received = clock(), opened.offset
+        received = opened.offset
         async for chunk in opened.chunks:
             received += len(chunk)
             self._require_size(received)
             await part.write(chunk, opened.total)
-            if clock() - synced_at >= SYNC_SECONDS:
-                self._progress.bytes_done = await part.sync()
-                await in_thread(self._folder.require_space, max((opened.total or 0) - part.size, 0))
-                synced_at = clock()
 
     def _require_size(self, size: int) -> None:
         if size > self._settings.max_bytes:

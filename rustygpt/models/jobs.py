@@ -7,6 +7,7 @@ process that ends lets its jobs wait for the next one, which goes on where they 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 LEASE_SECONDS: Final = 15.0
 RENEW_SECONDS: Final = 1.0
+CHECKPOINT_SECONDS: Final = 0.5
 FINISH_RETRY_SECONDS: Final = 0.5
 RELEASE_SECONDS: Final = 5.0
 MAX_ATTEMPTS: Final = 5
@@ -109,8 +111,28 @@ class Job:
             self._scope = None
 
     async def _pull_file(self) -> dict[str, Any]:
-        self._part = await PartFile.open(self._folder.job_part(self.claim.id))
-        return await FileDownload(self.claim, self._progress, self._folder, self._settings).run(self._part)
+        self._part = part = await self._open_part()
+        download = FileDownload(self.claim, self._progress, self._folder, self._settings)
+        try:
+            async with asyncio.TaskGroup() as group:
+                checking = group.create_task(_every(CHECKPOINT_SECONDS, download.checkpoint))
+                try:
+                    return await download.run(part)
+                finally:
+                    checking.cancel()
+        except* ModelFailure as failures:
+            raise _first(failures) from None
+
+    async def _open_part(self) -> PartFile:
+        """Open the part, waiting for an owner that has lost the job and does not know it yet."""
+        while True:
+            try:
+                return await PartFile.open(self._folder.job_part(self.claim.id))
+            except ModelFailure as failure:
+                if not failure.is_passing:
+                    raise
+                self._progress.message = failure.message
+                await asyncio.sleep(RENEW_SECONDS)
 
     async def _pull_by_name(self) -> None:
         async with aclosing(self._shelf.pull(self.claim.provider, self.claim.model)) as steps:
@@ -192,6 +214,18 @@ class Job:
 
     def _facts(self) -> dict[str, str]:
         return {"job_id": str(self.claim.id), "provider": self.claim.provider, "model": self.claim.model}
+
+
+async def _every(seconds: float, step: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        await step()
+
+
+def _first(failures: BaseExceptionGroup[ModelFailure]) -> ModelFailure:
+    """Return the failure that came first; the other is its echo."""
+    found = failures.exceptions[0]
+    return _first(found) if isinstance(found, BaseExceptionGroup) else found
 
 
 def _bounded(text: str) -> str:

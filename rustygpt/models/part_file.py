@@ -50,7 +50,7 @@ def folder_failure(error: OSError) -> ModelFailure:
 
 
 class PartFile:
-    """An open, locked part. `open` it, `begin`, `write` and `sync`; then `settle` it, and `remove` it when that is noted; `close` in any case."""
+    """An open, locked part, for several tasks. `open` it, `begin`, `write` and `sync`; then `settle` it, and `remove` it when that is noted; `close` in any case."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
@@ -60,6 +60,7 @@ class PartFile:
         self._block = bytearray()
         self._next_look = FIRST_LOOK_BYTES
         self._header: GgufHeader | None = None
+        self._turn = asyncio.Lock()
 
     @classmethod
     async def open(cls, path: Path) -> "PartFile":
@@ -84,7 +85,8 @@ class PartFile:
 
     async def begin(self, offset: int) -> int:
         """Keep the first *offset* bytes and return how many were kept: none when there are fewer."""
-        return await in_thread(self._begin, offset)
+        async with self._turn:
+            return await in_thread(self._begin, offset)
 
     def _begin(self, offset: int) -> int:
         kept = offset if os.fstat(self._descriptor).st_size >= offset else 0
@@ -101,22 +103,25 @@ class PartFile:
 
     async def write(self, data: bytes, total: int | None) -> None:
         """Add *data*, of a file of *total* bytes. Raises ModelFailure, also as soon as it is plain that this will be no model."""
-        self._block += data
-        if len(self._block) >= BLOCK_BYTES or self.size + len(self._block) >= self._next_look:
-            await in_thread(self._flush)
-            await in_thread(self._look, total)
+        async with self._turn:
+            self._block += data
+            if len(self._block) >= BLOCK_BYTES or self.size + len(self._block) >= self._next_look:
+                await in_thread(self._flush)
+                await in_thread(self._look, total)
 
     async def sync(self) -> int:
         """Bring everything to the disk and return its size in bytes."""
-        await in_thread(self._sync)
-        return self.size
+        async with self._turn:
+            await in_thread(self._sync)
+            return self.size
 
     async def settle(self, target: Path, *, sha256: str | None) -> tuple[str, GgufHeader]:
         """Check the whole file and put it in its place; return its checksum and header. The part stays until `remove`.
 
         Raises ModelFailure: checksum_mismatch, not_a_model, name_taken.
         """
-        return await in_thread(self._settle, target, sha256)
+        async with self._turn:
+            return await in_thread(self._settle, target, sha256)
 
     async def remove(self) -> None:
         """Delete the part."""

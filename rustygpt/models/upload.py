@@ -111,6 +111,7 @@ class _Form:
         self._field: str | None = None
         self._text = b""
         self._parts = 0
+        self._size = 0
         self._filename: str | None = None
         self._is_over = False
         self._space_at = SPACE_BYTES
@@ -187,11 +188,12 @@ class _Form:
             await in_thread(self._folder.require_new, self.model_name())
 
     async def _write(self, data: bytes) -> None:
-        await self._part.write(data, None)
-        if self._part.size > self._max_bytes:
+        self._size += len(data)
+        if self._size > self._max_bytes:
             raise TooLarge(f"A model may have at most {self._max_bytes} bytes (models.max_bytes).")
-        if self._part.size >= self._space_at:
-            self._space_at = self._part.size + SPACE_BYTES
+        await self._part.write(data, None)
+        if self._size >= self._space_at:
+            self._space_at = self._size + SPACE_BYTES
             await in_thread(self._folder.require_space, 0)
 
     def _end_part(self) -> None:

@@ -41,7 +41,9 @@ def header(pairs: list[bytes], tensors: list[bytes], *, version: int = 3, data: 
 
 
 def tensor(size: int = 8, *, offset: int = 0, kind: int = 0, dimensions: int = 1) -> bytes:
-    return text(b"weight") + struct.pack("<I", dimensions) + struct.pack("<Q", size) * dimensions + struct.pack("<IQ", kind, offset)
+    return (
+        text(b"weight") + struct.pack("<I", dimensions) + struct.pack("<Q", size) * dimensions + struct.pack("<IQ", kind, offset)
+    )
 
 
 def read(content: bytes) -> GgufHeader:
