@@ -18,7 +18,7 @@ from rustygpt.auth.procedures_oauth import TakenState
 from rustygpt.auth.sign_in import Caller, SignedIn, SignIn
 from rustygpt.database.pool import Database
 from rustygpt.errors import DomainError, NotFound
-from rustygpt.ids import SessionId, UserId
+from rustygpt.ids import Position, SessionId, UserId
 from rustygpt.observability.metrics import Metrics
 from rustygpt.settings import AuthSettings
 from rustygpt.settings_oauth import OAuthSettings
@@ -90,13 +90,23 @@ class OAuth:
         return tuple(self._providers)
 
     async def begin(
-        self, name: ProviderName, *, redirect_uri: str, redirect_to: str, browser_token: str, session_id: SessionId | None
+        self,
+        name: ProviderName,
+        *,
+        redirect_uri: str,
+        redirect_to: str,
+        browser_token: str,
+        session_id: SessionId | None,
+        invite_token: str | None = None,
     ) -> Beginning:
         """Remember who leaves. *browser_token* is the cookie that the browser has already, if any: two tabs may leave at once.
 
-        With *session_id* an account is to be linked to that session's user. Raises NotFound for a provider that is off.
+        With *session_id* an account is to be linked to that session's user; with *invite_token* a newcomer joins a conversation. Raises
+        NotFound for a provider that is off, and OAuthFailed: invite_refused for what cannot be a token.
         """
         provider = self.require_provider(name)
+        if invite_token is not None and not is_token(invite_token):
+            raise oauth_failed("invite_refused")
         if not is_token(browser_token):
             browser_token = new_token()
         state, nonce, code_verifier = new_token(), new_token(), secrets.token_urlsafe(48)
@@ -110,6 +120,7 @@ class OAuth:
             redirect_uri=redirect_uri,
             redirect_to=redirect_to,
             session=session_id,
+            invite_hash=None if invite_token is None else token_hash(invite_token),
         )
         url = provider.authorization_url(state=state, redirect_uri=redirect_uri, code_verifier=code_verifier, nonce=nonce)
         return Beginning(url, browser_token)
@@ -129,15 +140,17 @@ class OAuth:
             raise oauth_failed("expired_state")
         return taken
 
-    async def complete(self, name: ProviderName, grant: Grant, session_id: SessionId | None, caller: Caller) -> Completion:
-        """Redeem the code, then link the identity to the user of *session_id*, or sign in where that is None.
+    async def complete(
+        self, name: ProviderName, grant: Grant, caller: Caller, *, session_id: SessionId | None, invite_hash: bytes | None
+    ) -> Completion:
+        """Redeem the code, then link the identity to the user of *session_id*, or sign in where that is None; a newcomer by the invite.
 
         Raises OAuthFailed, AccountDisabled, Unavailable, and Conflict when somebody makes an account of that address meanwhile.
         """
         if not _is_code(grant.code):
             raise oauth_failed("provider_error")
         identity = await self.require_provider(name).fetch_identity(grant)
-        user_id = await self._account_of(identity, session_id)
+        user_id = await self._account_of(identity, session_id, invite_hash)
         if session_id is not None:
             return Completion(user_id, None)
         signed_in = await self._sign_in.enter(user_id, caller)
@@ -151,7 +164,7 @@ class OAuth:
         log.info("oauth_failed", provider=name, reason=reason)
         return reason
 
-    async def _account_of(self, identity: ExternalIdentity, session_id: SessionId | None) -> UserId:
+    async def _account_of(self, identity: ExternalIdentity, session_id: SessionId | None, invite_hash: bytes | None) -> UserId:
         used = await procedures.use_identity(
             self._database,
             provider=identity.provider,
@@ -163,11 +176,15 @@ class OAuth:
             may_create=self._auth.signup,
             new_role=self._auth.new_role,
             new_status=self._auth.new_status,
+            invite_hash=invite_hash,
         )
         if used.user_id is None:
             raise oauth_failed(used.outcome)
+        if used.position is not None:
+            self._sign_in.announce(Position(used.position))
         if used.outcome == "created":
-            log.info("user_created", user_id=str(used.user_id), role=self._auth.new_role, method=identity.provider)
+            role = self._auth.new_role if invite_hash is None else "user"
+            log.info("user_created", user_id=str(used.user_id), role=role, method=identity.provider)
         elif used.outcome == "linked":
             log.info("identity_linked", user_id=str(used.user_id), provider=identity.provider)
         return used.user_id

@@ -17,8 +17,8 @@ DETAILS: Final[Mapping[str, str]] = {
     "invalid_request": "The provider's answer could not be read.",
     "invalid_state": "This sign-in was not begun in this browser, or it was used already.",
     "invalid_token": "What the provider sent does not prove who you are.",
+    "invite_refused": "The invite cannot be used: it was used or revoked, has expired, or is for another e-mail address.",
     "not_configured": "Signing in by this provider is off.",
-    "pending": "An administrator has to approve this account first.",
     "provider_error": "The provider refused the sign-in.",
     "provider_unavailable": "The provider does not answer.",
     "session_ended": "Your session ended meanwhile. Sign in again, then link the account.",
@@ -47,7 +47,7 @@ def reason_of(error: DomainError) -> str:
         case Conflict():
             return "email_taken"  # somebody made an account of that address at the same moment
         case _:
-            return "pending" if error.code == "RGP.AUTH.PENDING" else "unavailable"
+            return "unavailable"
 
 
 def login_result(reason: str) -> str:

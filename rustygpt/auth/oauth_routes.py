@@ -40,6 +40,9 @@ STATE_SECONDS: Final = 600
 MAX_FORM_BYTES: Final = 65_536
 TAG: Final = "Sign-in by providers"
 REDIRECT_TO: Final = Parameter("redirect_to", str, "A path of this site to go to in the end; anything else is the start page.")
+INVITE: Final = Parameter(
+    "invite_token", str, "An invite: with it a newcomer gets in though sign-up is off, and joins its conversation."
+)
 PROVIDER: Final = Parameter("provider", ProviderName, "The provider's name.")
 CALLBACK_PARAMETERS: Final = (
     Parameter("state", str, "What the sign-in began with."),
@@ -106,7 +109,7 @@ class OAuthRoutes:
         "begin_{0}_sign_in",
         tag=TAG,
         who="anyone",
-        query=(REDIRECT_TO,),
+        query=(REDIRECT_TO, INVITE),
         answers={
             200: Answer(AuthorizationUrl, "For `Accept: application/json`.", headers=("Set-Cookie",)),
             303: Answer(None, "To the provider, or to the sign-in page.", headers=("Location", "Set-Cookie")),
@@ -126,18 +129,18 @@ class OAuthRoutes:
             fields = {}
         redirect_to = local_path(fields.get("redirect_to"))
         try:
-            session_id = self._linking_session(request)
+            beginning = await self._oauth.begin(
+                name,
+                redirect_uri=self._redirect_uri(provider, request),
+                redirect_to=redirect_to,
+                browser_token=request.cookies.get(STATE_COOKIE, ""),
+                session_id=self._linking_session(request),
+                invite_token=fields.get("invite_token"),
+            )
         except OAuthFailed as error:
             if wants_json:
                 raise
             return self._failed(name, error, redirect_to)
-        beginning = await self._oauth.begin(
-            name,
-            redirect_uri=self._redirect_uri(provider, request),
-            redirect_to=redirect_to,
-            browser_token=request.cookies.get(STATE_COOKIE, ""),
-            session_id=session_id,
-        )
         url = beginning.authorization_url
         response = json_response({"authorization_url": url}) if wants_json else _see_other(url)
         self._set_state_cookie(response, request, name, beginning.browser_token)
@@ -177,7 +180,9 @@ class OAuthRoutes:
             if "error" in fields or "code" not in fields:
                 raise oauth_failed("access_denied" if fields.get("error") in _DENIALS else "provider_error")
             grant = Grant(fields["code"], state.redirect_uri, state.code_verifier, state.nonce, fields.get("user", ""))
-            completion = await self._oauth.complete(name, grant, state.session_id, caller_of(request))
+            completion = await self._oauth.complete(
+                name, grant, caller_of(request), session_id=state.session_id, invite_hash=state.invite_hash
+            )
         except DomainError as error:
             return self._failed(name, error, redirect_to)
         query = {"user_id": str(completion.user_id), **_destination(redirect_to)}
@@ -202,7 +207,7 @@ class OAuthRoutes:
         body = await read_body(request, ManualBody, max_bytes=MAX_FORM_BYTES)
         grant = Grant(body.code, body.redirect_uri, body.code_verifier)
         try:
-            completion = await self._oauth.complete(name, grant, None, caller_of(request))
+            completion = await self._oauth.complete(name, grant, caller_of(request), session_id=None, invite_hash=None)
         except DomainError as error:
             if self._oauth.count_failure(name, error) == "provider_unavailable":
                 raise Unavailable("The provider does not answer.", retry_after_seconds=5) from None

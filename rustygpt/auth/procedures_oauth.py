@@ -14,13 +14,14 @@ from rustygpt.ids import SessionId, UserId
 
 @dataclass(frozen=True, slots=True)
 class TakenState:
-    """What a browser left with. `session_id` is the session whose user links an account, or None to sign in."""
+    """What a browser left with. `session_id` is the session whose user links an account, or None to sign in; `invite_hash` an invite or None."""
 
     code_verifier: str
     nonce: str
     redirect_uri: str
     redirect_to: str
     session_id: SessionId | None
+    invite_hash: bytes | None
     is_expired: bool
 
 
@@ -34,16 +35,18 @@ Outcome = Literal[
     "email_unverified",
     "email_taken",
     "signup_disabled",
+    "invite_refused",
     "account_disabled",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class UsedIdentity:
-    """The account of an identity, or why there is none."""
+    """The account of an identity, or why there is none. `position` is to be announced where a newcomer has joined by an invite."""
 
     outcome: Outcome
     user_id: UserId | None
+    position: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ async def begin_oauth(
     redirect_uri: str,
     redirect_to: str,
     session: SessionId | None,
+    invite_hash: bytes | None,
 ) -> None:
     await database.void(
         "begin_oauth",
@@ -79,6 +83,7 @@ async def begin_oauth(
         redirect_uri=redirect_uri,
         redirect_to=redirect_to,
         session=session,
+        invite_hash=invite_hash,
     )
 
 
@@ -102,6 +107,7 @@ async def use_identity(
     may_create: bool,
     new_role: UserRole,
     new_status: NewUserStatus,
+    invite_hash: bytes | None,
 ) -> UsedIdentity:
     """Raise Conflict when somebody else makes an account of that address at this moment."""
     return await database.one(
@@ -116,6 +122,7 @@ async def use_identity(
         may_create=may_create,
         new_role=new_role,
         new_status=new_status,
+        invite_hash=invite_hash,
     )
 
 

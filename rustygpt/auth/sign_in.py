@@ -127,8 +127,12 @@ class SignIn:
             status=self._auth.new_status,
             token_hash=hashed,
         )
-        self._announcer.wake(Position(user.position))
+        self.announce(Position(user.position))
         return await self._welcome("register", user, password_hash, caller)
+
+    def announce(self, position: Position) -> None:
+        """Tell readers that a newcomer has joined their conversation."""
+        self._announcer.wake(position)
 
     def require_signup(self) -> None:
         """Raise Forbidden unless anyone may create an account."""

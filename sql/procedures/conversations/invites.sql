@@ -48,6 +48,27 @@ begin
 end
 $$;
 
+-- is_invite_usable: could a newcomer of this address join by it? It stays so until the end of the transaction.
+-- Locks the conversation, then the invite.
+create or replace function rustygpt.is_invite_usable(p_token_hash bytea, p_email_key text) returns boolean
+language plpgsql as $$
+declare
+  v_invite rustygpt.invites;
+begin
+  perform from rustygpt.conversations c
+  where c.id = (select i.conversation_id from rustygpt.invites i where i.token_hash = p_token_hash) and c.archived_at is null
+  for no key update;
+  if found then
+    select i.* into v_invite from rustygpt.invites i where i.token_hash = p_token_hash for no key update;
+  end if;
+  perform rustygpt.require_usable_invite(v_invite, null, p_email_key);
+  return true;
+exception
+  when sqlstate 'RG404' or sqlstate 'RG403' or sqlstate 'RG409' then
+    return false;  -- and nothing is locked any more
+end
+$$;
+
 -- use_invite: make somebody a member, unless they are one; then no use is counted and v_position is null.
 -- p_email_key: their address. Raises as require_usable_invite; RG404 RGP.NOT_FOUND also when the conversation is archived.
 -- Emits membership.changed. Locks the conversation, so that the last use is given once; then the invite.

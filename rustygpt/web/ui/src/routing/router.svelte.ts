@@ -12,12 +12,17 @@ export type Route =
   | { readonly page: "login"; readonly error: string | null; readonly next: string }
   | { readonly page: "success"; readonly next: string };
 
+/** The token of the invite to which a path leads, or null. */
+export function inviteIn(path: string): string | null {
+  return /^\/invite\/([\w-]{1,256})$/.exec(path)?.[1] ?? null;
+}
+
 function parse(address: string): Route {
   const { pathname, searchParams } = new URL(address, location.origin);
   const conversation = /^\/c\/([0-9a-f-]{36})$/.exec(pathname);
   if (conversation?.[1] !== undefined) return { page: "conversation", id: conversation[1] };
-  const invite = /^\/invite\/([\w-]{1,256})$/.exec(pathname);
-  if (invite?.[1] !== undefined) return { page: "invite", token: invite[1] };
+  const token = inviteIn(pathname);
+  if (token !== null) return { page: "invite", token };
   const next = localPath(searchParams.get("redirect_to"));
   if (pathname === "/login") return { page: "login", error: searchParams.get("error"), next };
   if (pathname === "/auth/success") return { page: "success", next };
