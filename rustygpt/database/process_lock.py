@@ -139,3 +139,8 @@ class ProcessLock(Caller):
     def _on_termination(self, connection: object) -> None:
         if connection is self._connection:
             self._lost.set()
+
+
+async def is_database_served(database: Caller) -> bool:
+    """Say whether a server holds this database. Raises Unavailable."""
+    return bool(await database.many("list_database_holders", DatabaseHolder))
