@@ -12,17 +12,17 @@ default:
 dev *options:
     uv run --frozen rustygpt serve --log-level debug {{ options }}
 
-# run the tests; options are pytest's
+# run the tests, on all cores; options are pytest's (`-n 0` for one process, one output)
 test *options:
     uv run --frozen --group test pytest {{ options }}
 
 # break everything that the design says may break, one after the other, with times and figures; options are pytest's
 faults *options:
-    uv run --frozen --group test pytest tests/faults -m "load or not load" -v -p no:randomly --durations=0 --durations-min=1 {{ options }}
+    uv run --frozen --group test pytest tests/faults -n 0 -m "load or not load" -v -p no:randomly --durations=0 --durations-min=1 {{ options }}
 
 # let schemathesis ask the API whatever it can think of, as administrator, member and stranger: `just fuzz 300`, minutes to hours
 fuzz examples="100" *options:
-    RUSTYGPT_FUZZ_EXAMPLES={{ examples }} uv run --frozen --group test pytest tests/fuzz -s {{ options }}
+    RUSTYGPT_FUZZ_EXAMPLES={{ examples }} uv run --frozen --group test pytest tests/fuzz -n 0 -s {{ options }}
 
 # find what is wrong without running it, layers included
 lint:

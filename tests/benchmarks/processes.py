@@ -19,6 +19,7 @@ from tests.cli.command import REPOSITORY, environment
 START_SECONDS = 60.0
 STOP_SECONDS = 15.0
 ANSWER_SECONDS = 60.0
+POLL_SECONDS = 0.05
 OPEN_SECONDS = 0.05
 """That long at most may one of many streams take to open."""
 _READY = re.compile(r"is ready on http://127\.0\.0\.1:(\d+)")
@@ -97,6 +98,14 @@ class ReaderProcess(Asked):
     def reset(self) -> None:
         """Begin to count anew."""
         self.ask("reset")
+
+    def until_all_have_some(self) -> None:
+        """Wait until something has come to every stream. Raises TimeoutError."""
+        give_up_at = time.monotonic() + ANSWER_SECONDS
+        while self.report().silent:
+            if time.monotonic() > give_up_at:
+                raise TimeoutError("not every stream gets events")
+            pass_time(POLL_SECONDS)
 
     def report(self) -> Reading:
         """Return what came since `reset`."""

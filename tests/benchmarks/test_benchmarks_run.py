@@ -30,8 +30,8 @@ def _run(tmp_path: Path, what: str, *options: str) -> tuple[str, dict[str, Any]]
 
 @pytest.mark.acceptance
 def test_benchmark_of_streams_runs(tmp_path: Path) -> None:
-    """Two subscribers and two replies for half a second give every figure, with nothing lost on the way; what is missing is said."""
-    tables, figures = _run(tmp_path, "stream", "--subscribers", "2", "--replies", "2", "--seconds", "0.5", "--rounds", "1")
+    """Two subscribers and two replies for a second and a half give every figure, with nothing lost on the way; what is missing is said."""
+    tables, figures = _run(tmp_path, "stream", "--subscribers", "2", "--replies", "2", "--seconds", "1.5", "--rounds", "1")
     systems = ["rustygpt", "merged", "baseline"]
     if nchan.find_missing():
         assert "Skipped" in tables

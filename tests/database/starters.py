@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +87,15 @@ def server_processes(data_dir: Path) -> list[psutil.Process]:
     pid = int((data_dir / "postgres/cluster/postmaster.pid").read_text().split()[0])
     server = psutil.Process(pid)
     return [server, *server.children(recursive=True)]
+
+
+def server_users(data_dir: Path) -> set[int]:
+    """As whom the server of `data_dir` and its children run; some of these come and go."""
+    users: set[int] = set()
+    for process in server_processes(data_dir):
+        with suppress(psutil.NoSuchProcess):
+            users.add(process.uids().real)
+    return users
 
 
 def is_gone(process: psutil.Process) -> bool:

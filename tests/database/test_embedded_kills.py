@@ -60,10 +60,10 @@ def test_sigterm_leaves_no_orphan(start: Start, data_dir: Path) -> None:
     assert "database system is shut down" in (data_dir / "postgres/log").read_text()
 
 
-def test_start_killed_while_making_the_database(launch: Launch, start: Start, tmp_path: Path) -> None:
+def test_start_killed_while_making_the_database(launch: Launch, start: Start, open_folder: Path) -> None:
     """A start killed in the middle of initdb costs the next one nothing."""
     for attempt in range(20):  # a busy machine may let a start through before it lets this process look
-        data_dir = tmp_path / f"data-{attempt}"
+        data_dir = open_folder / f"data-{attempt}"
         process = launch(data_dir)
         wait_for(lambda folder=data_dir: _has_begun(folder))
         process.kill()

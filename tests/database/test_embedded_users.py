@@ -20,6 +20,7 @@ from tests.database.starters import (
     needs_root,
     report,
     server_processes,
+    server_users,
 )
 
 
@@ -34,7 +35,7 @@ def test_ordinary_users_start_it(start: Start, open_folder: Path, open_wheel: Pa
     before = modes_above(data_dir, open_wheel)
     cold = start(data_dir, uid=uid, wheel=open_wheel)
     assert cold.error == ""
-    assert {process.uids().real for process in server_processes(data_dir)} == {uid}
+    assert server_users(data_dir) == {uid}
     cold.terminate()
     warm = start(data_dir, uid=uid, wheel=open_wheel)
     sys.stdout.write(f"uid {uid}: cold {cold.seconds:.3f} s, warm {warm.seconds:.3f} s")
@@ -49,7 +50,7 @@ def test_root_drops_its_rights_and_touches_no_folder_above(start: Start, data_di
     before = modes_above(data_dir, Path(find_binaries(None).program("postgres")))
     starter = start(data_dir)
     assert ask(starter.dsn, "select 1") == 1
-    assert 0 not in {process.uids().real for process in server_processes(data_dir)}
+    assert 0 not in server_users(data_dir)
     starter.terminate()
     assert modes_above(data_dir, Path(find_binaries(None).program("postgres"))) == before
 
@@ -84,7 +85,7 @@ def test_root_in_the_data_folder_of_another_user(start: Start, open_folder: Path
     os.chown(data_dir, STRANGER, STRANGER)
     starter = start(data_dir)
     assert ask(starter.dsn, "select 1") == 1
-    assert {process.uids().real for process in server_processes(data_dir)} == {STRANGER}
+    assert server_users(data_dir) == {STRANGER}
     starter.terminate()
     assert start(data_dir, uid=STRANGER, wheel=open_wheel).error == ""
 

@@ -47,11 +47,10 @@ def measured() -> Callable[[str], None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave this folder to `just faults`: its tests start server processes, and need minutes and a machine of their own."""
+    """All of this folder start server processes."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.acceptance)
-            item.add_marker(pytest.mark.load)
 
 
 @pytest.fixture

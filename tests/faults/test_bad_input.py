@@ -31,7 +31,7 @@ SETTINGS = {
     "DATABASE__POOL_MAX": "4",
     "ASSISTANT__DEMO__TOKENS_PER_SECOND": "0",
 }
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.load]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 JUNK = [b"\x00\xff\x16\x03\x01 this is no request\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n" * 200, b"x" * 1_000_000]
 CLIENTS = 16

@@ -16,7 +16,6 @@ SHORT = ["--clients", "10", "--servers", "2", "--tokens-per-second", "60", "--ca
 pytestmark = pytest.mark.acceptance
 
 
-@pytest.mark.load
 def test_short_soak_finds_nothing(tmp_path: Path) -> None:
     """Ten readers, one kill -9 of a server and one of PostgreSQL: everything arrives once, and the summary says so."""
     found = tmp_path / "found.json"
@@ -39,7 +38,6 @@ def test_short_soak_finds_nothing(tmp_path: Path) -> None:
     assert summary["recovery_seconds"]["server_kill"] > 0
 
 
-@pytest.mark.load
 def test_interrupted_soak_leaves_nothing_behind(tmp_path: Path) -> None:
     """Ctrl+C in the middle: the exit code is 130, and neither a server nor a PostgreSQL is left."""
     soak = subprocess.Popen(
