@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.benchmarks import idle, log_growth, login, slow, storm, stream
+from tests.benchmarks import idle, log_growth, login, slow, storm, stream, v1
 from tests.benchmarks.scenario import Scenario
 from tests.benchmarks.tables import say
 from tests.benchmarks.visitor import Visitor
 
 SCENARIOS: Sequence[Scenario] = [
     *(stream.SCENARIO, storm.SCENARIO, slow.SCENARIO),
-    *(log_growth.SCENARIO, idle.SCENARIO, login.SCENARIO),
+    *(log_growth.SCENARIO, idle.SCENARIO, login.SCENARIO, v1.SCENARIO),
 ]
 
 

@@ -30,7 +30,7 @@ shutdown_grace_seconds = 0
 [assistant.demo]
 tokens_per_second = {tokens_per_second}
 [assistant.llama_cpp]
-enabled = false
+enabled = {has_llama_cpp}
 """
 
 
@@ -47,10 +47,13 @@ class Visitor:
         return f"SESSION_ID={self._client.cookies['SESSION_ID']}"
 
     @contextmanager
-    def server(self, *, tokens_per_second: float, flush_ms: int, module: str = "rustygpt") -> Iterator[Served]:
-        """Run `rustygpt serve`, as *module* does, with its private PostgreSQL on this folder, signed in."""
+    def server(
+        self, *, tokens_per_second: float, flush_ms: int, module: str = "rustygpt", has_llama_cpp: bool = False, more: str = ""
+    ) -> Iterator[Served]:
+        """Run `rustygpt serve`, as *module* does, with its private PostgreSQL on this folder, signed in; *more* is more configuration."""
         config = self.folder / "config.toml"
-        config.write_text(CONFIG.format(folder=self.folder, flush_ms=flush_ms, tokens_per_second=tokens_per_second))
+        values = {"flush_ms": flush_ms, "tokens_per_second": tokens_per_second, "has_llama_cpp": str(has_llama_cpp).lower()}
+        config.write_text(CONFIG.format(folder=self.folder, **values) + more)
         arguments = ("-m", module, "serve", "--config", str(config))
         with served(*arguments, log=self.folder / "server.log") as server:
             self._url = server.url
@@ -73,6 +76,10 @@ class Visitor:
     def new_conversation(self, **fields: str) -> str:
         """Create a conversation and return its id."""
         return str(self.post("/api/conversations", title="Benchmark", **fields)["id"])
+
+    def new_key(self) -> str:
+        """Make an API key that is good for /v1."""
+        return str(self.post("/api/keys", name="Benchmark", scopes=["v1"])["key"])
 
     def ask(self, conversation_id: str) -> str:
         """Have the demo count; returns the id of its message."""
