@@ -5,7 +5,7 @@ pass over the bytes. Records are bounded, whatever comes.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -82,26 +82,32 @@ async def read_lines(chunks: AsyncIterator[bytes], max_bytes: int, too_long: Cal
         yield pending
 
 
-async def read_events(chunks: AsyncIterator[bytes], max_bytes: int, too_long: Callable[[], Exception]) -> AsyncGenerator[bytes]:
-    """Yield the data of each server-sent event (WHATWG HTML, section 9.2.6); one that has no end is left out, as the rule wants it.
+class Events:
+    """Cuts server-sent events out of bytes (WHATWG HTML, section 9.2.6); one that has no end yet waits for the rest.
 
     Names and ids of events are not looked at: OpenAI's protocol has none.
     """
-    pending = b""
-    async for chunk in chunks:
-        pending += chunk
+
+    def __init__(self, max_bytes: int, too_long: Callable[[], Exception]) -> None:
+        self._max_bytes = max_bytes
+        self._too_long = too_long
+        self._pending = b""
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Return the data of each event that is whole now."""
+        pending = self._pending + chunk if self._pending else chunk
         if b"\r" in pending:
             # A lone CR ends a line too, but one at the end of a chunk may be half of CR LF.
             tail = b"\r" if pending.endswith(b"\r") else b""
             pending = pending.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n") + tail
-        *blocks, pending = pending.split(b"\n\n")
+        *blocks, self._pending = pending.split(b"\n\n")
         for block in blocks:
             if block.startswith(b"data: ") and b"\n" not in block:
                 yield block[6:]
             elif (data := _data_of(block)) is not None:
                 yield data
-        if len(pending) > max_bytes:
-            raise too_long()
+        if len(self._pending) > self._max_bytes:
+            raise self._too_long()
 
 
 def _data_of(block: bytes) -> bytes | None:

@@ -7,7 +7,7 @@ answer has begun.
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -128,7 +128,7 @@ class Upstream:
         try:
             return await watch.wait(wanted)
         except TimeoutError:
-            raise ProviderTimeout(f"{self.name} stopped answering.") from None
+            raise self.stopped() from None
 
     async def require_events(self, response: httpx2.Response, watch: Watch) -> None:
         """Raise what a 200 means that is no event stream: the error that it holds, else garbage, such as a page."""
@@ -137,12 +137,16 @@ class Upstream:
             error = answer.get("error") if isinstance(answer, Mapping) else None
             raise self.rejection(error) if error else self.garbage()
 
-    async def read_out(self, watch: Watch, rest: AsyncGenerator[object]) -> None:
+    async def read_out(self, watch: Watch, chunks: AsyncIterator[object]) -> None:
         """Read the end of a body whose last word has come: the connection is then used again. What does not end is cut."""
         watch.restart(LAST_CHUNK_SECONDS)
-        with suppress(TimeoutError, httpx2.HTTPError):
-            while await watch.wait(anext(rest, None)) is not None:
-                pass
+        with suppress(TimeoutError, httpx2.HTTPError, StopAsyncIteration):
+            while True:
+                await watch.wait(anext(chunks))
+
+    def stopped(self) -> ProviderTimeout:
+        """Say that nothing came for too long."""
+        return ProviderTimeout(f"{self.name} stopped answering.")
 
     def parse(self, data: bytes | str) -> object:
         """Parse JSON. Raises ProviderGarbage."""
@@ -238,7 +242,7 @@ class Upstream:
             case httpx2.ConnectError() | httpx2.ConnectTimeout() | httpx2.ProxyError():
                 return ProviderUnreachable(f"The provider {self.name} cannot be reached.")
             case httpx2.TimeoutException():
-                return ProviderTimeout(f"{self.name} stopped answering.")
+                return self.stopped()
             case httpx2.DecodingError():
                 return self.garbage()
             case _:
@@ -246,8 +250,13 @@ class Upstream:
 
 
 def body_of(response: httpx2.Response) -> AsyncIterator[bytes]:
-    """Return the pieces of a body as they come; decoded only where an intermediary has compressed it all the same."""
-    return response.aiter_bytes() if "content-encoding" in response.headers else response.aiter_raw()
+    """Return the pieces of a body as they come; decoded only where an intermediary has compressed it all the same.
+
+    The transport's own stream, not `aiter_raw`: one generator less for each token.
+    """
+    if "content-encoding" in response.headers or not isinstance(response.stream, httpx2.AsyncByteStream):
+        return response.aiter_bytes()
+    return aiter(response.stream)
 
 
 class _Unanswered(Exception):
