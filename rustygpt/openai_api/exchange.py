@@ -5,8 +5,7 @@ What fails before anything was written has a status of its own; afterwards it is
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -62,13 +61,12 @@ class Exchange:
             send_seconds=self._settings.send_timeout_seconds,
             on_stalled=lambda: self._give_up(answer),
         )
-        async with self._watched(answer, lambda: writer.keep_alive(self._settings.heartbeat_seconds)):
-            try:
-                ended = await answer.run(writer.take)
-            except DomainError as error:
-                if not writer.has_begun:
-                    raise
-                ended = openai_error_of(error)
+        try:
+            ended = await self._run(answer, writer.take, lambda: writer.keep_alive(self._settings.heartbeat_seconds))
+        except DomainError as error:
+            if not writer.has_begun:
+                raise
+            ended = openai_error_of(error)
         if answer.is_gone:
             return
         if isinstance(ended, Outcome):
@@ -89,8 +87,7 @@ class Exchange:
             elif isinstance(item, ToolCallDelta):
                 pieces.extend(item.tool_calls)
 
-        async with self._watched(answer):
-            ended = await answer.run(take)
+        ended = await self._run(answer, take)
         if answer.is_gone:
             return
         if isinstance(ended, OpenAIError):
@@ -120,17 +117,20 @@ class Exchange:
         if self._peer is not None:
             self._peer.cut()
 
-    @asynccontextmanager
-    async def _watched(self, answer: Answer, beside: Callable[[], Awaitable[None]] | None = None) -> AsyncIterator[None]:
-        """Stop the answer when the client hangs up, and run *beside* meanwhile."""
+    async def _run(
+        self, answer: Answer, take: Take, beside: Callable[[], Awaitable[None]] | None = None
+    ) -> Outcome | OpenAIError:
+        """Run the answer, stop it when the client hangs up, and run *beside* meanwhile. Raises what the answer raises."""
         if self._peer is not None:
             self._peer.watch(answer.stop_for_client)
         try:
             async with asyncio.TaskGroup() as group:
                 helpers = [] if self._peer is not None else [group.create_task(self._listen(answer))]
                 helpers += [] if beside is None else [group.create_task(_awaited(beside))]
+                # In a task of its own: each token resumes a task through all that it has entered, which is twenty calls by here.
+                running = group.create_task(answer.run(take))
                 try:
-                    yield
+                    return await running
                 finally:
                     for helper in helpers:
                         helper.cancel()
