@@ -102,8 +102,7 @@ def _measure(
                 say(f"{options.streams} streams, {NAMES[kind]}, round {number + 1} of {options.rounds}")
                 loads.setdefault(kind, []).append(_load(place, options.streams, options.seconds))
     say("hang-ups")
-    # The streams of before have been hung up, too: only what comes from now on counts.
-    before = len(closes(upstream.port, options.rounds * options.streams * (len(places) - 1)))
+    before = len(closes(upstream.port, 0))
     left = hang_up(places["rustygpt"].target, options.cancels)
     seen = closes(upstream.port, before + options.cancels)[before:]
     cancels += [(closed - gone) / 1e6 for gone, closed in zip(left, sorted(seen), strict=False)]

@@ -14,6 +14,7 @@ from typing_extensions import override
 from tests.benchmarks.figures import percentile
 
 DEADLINE_SECONDS = 60.0
+SETTLE_SECONDS = 1.0
 _STAMP = re.compile(rb'"content":"(\d{6,})"')
 
 
@@ -76,6 +77,7 @@ class _Reader(asyncio.Protocol):
         self._rest = b""
         self.count = 0
         self.is_lost = False
+        self.is_done = False
         self.transport: asyncio.Transport
 
     @override
@@ -91,27 +93,28 @@ class _Reader(asyncio.Protocol):
             if found := _STAMP.search(frame):
                 self._took_ns.append(now - int(found[1]))
                 self.count += 1
+            elif b"[DONE]" in frame:
+                self.is_done = True
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_lost = True
 
 
-def read_streams(
-    target: Target, streams: int, rate: int, seconds: float, on_phase: Callable[[], None], model: str = "bench"
-) -> Streams:
+def read_streams(target: Target, streams: int, rate: int, seconds: float, on_phase: Callable[[], None]) -> Streams:
     """Hold *streams* open at *rate* tokens a second, and measure *seconds* of them; *on_phase* is called at both ends."""
 
     async def run() -> Streams:
         took_ns: list[int] = []
-        request = target.request(tokens=1_000_000, rate=rate, model=model)
+        # Not endless: a pass-through does not tell its upstream that a client has gone, and would go on behind the next round.
+        request = target.request(tokens=int(rate * (seconds + SETTLE_SECONDS + 2)), rate=rate)
         loop, readers = asyncio.get_running_loop(), []
         for _ in range(streams):
             _, reader = await loop.create_connection(lambda: _Reader(request, took_ns), "127.0.0.1", target.port)
             readers.append(reader)
             await asyncio.sleep(1 / max(rate, 50) / streams)  # not all in step
         await _until(lambda: all(reader.count for reader in readers))
-        await asyncio.sleep(min(1.0, seconds))
+        await asyncio.sleep(SETTLE_SECONDS)
         took_ns.clear()
         on_phase()
         began_at = time.perf_counter()
@@ -119,8 +122,9 @@ def read_streams(
         passed = time.perf_counter() - began_at
         on_phase()
         ordered = sorted(took_ns)
-        if any(reader.is_lost for reader in readers):
+        if any(reader.is_lost or reader.is_done for reader in readers):
             raise RuntimeError("a stream ended: the round does not count")
+        await _until(lambda: all(reader.is_done for reader in readers))
         for reader in readers:
             reader.transport.abort()
         return Streams(len(ordered), passed, percentile(ordered, 0.5) / 1e6, percentile(ordered, 0.99) / 1e6)
