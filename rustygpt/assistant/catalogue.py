@@ -152,7 +152,9 @@ class Catalogue:
         if found is None:
             raise ModelUnknown(f"There is no model called {wanted[:200]!r} here.")
         info = self.find_model(*found)
-        if info is not None and use not in info.uses:
+        # Many models embed that nobody lists as such: whether one does is its provider's to say, where that does it at all.
+        is_able = info is None or use in info.uses or (use == "embed" and found[0].capabilities.embeds)
+        if info is not None and not is_able:
             what = "chat" if use == "chat" else "make embeddings"
             raise ProviderRejected(f"The model {info.id} cannot {what}.", 400)
         return found

@@ -180,6 +180,8 @@ declare
   v_tokens bigint := p_prompt_tokens + coalesce(p_reply_tokens, (select t.reply_tokens from quota_terms t));
   v_id uuid;
 begin
+  -- A model's first word waits for this commit, and a flush of the log is most of it: a server that crashes forgets at most half a second.
+  perform set_config('synchronous_commit', 'off', true);
   perform require_quota(p_actor, v_tokens);
   insert into quota_reservations (user_id, period_started_at, tokens, expires_at)
   values (p_actor, v_start, v_tokens, clock_timestamp() + make_interval(secs => p_seconds))
@@ -192,6 +194,7 @@ $$;
 -- p_is_used: false where no model was asked, or failed before its first word: then nothing counts. The second call does nothing.
 create or replace function rustygpt_api.settle_quota(p_reservation uuid, p_is_used boolean, p_tokens bigint) returns void
 language sql security definer set search_path = rustygpt, pg_temp as $$
+  select set_config('synchronous_commit', 'off', true);  -- as reserve_quota
   update quota_reservations r
   set is_settled = true, generations = case when p_is_used then 1 else 0 end,
       tokens = case when p_is_used then coalesce(p_tokens, r.tokens) else 0 end
