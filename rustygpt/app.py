@@ -14,7 +14,8 @@ from starlette.routing import BaseRoute
 from rustygpt import __version__
 from rustygpt.admin.audit import AuditRoutes
 from rustygpt.admin.config import ConfigRoutes
-from rustygpt.assistant.catalogue import Catalogue, build_catalogue
+from rustygpt.assistant.catalogue import Catalogue
+from rustygpt.assistant.configured import build_catalogue
 from rustygpt.assistant.generation import Workbench
 from rustygpt.assistant.queue import QueueTeller
 from rustygpt.assistant.routes import AssistantRoutes

@@ -10,7 +10,8 @@ import pytest
 from pydantic import SecretStr
 
 from rustygpt.assistant import catalogue as module
-from rustygpt.assistant.catalogue import Catalogue, build_catalogue
+from rustygpt.assistant.catalogue import Catalogue
+from rustygpt.assistant.configured import build_catalogue
 from rustygpt.assistant.mentions import Mention
 from rustygpt.assistant.providers.base import ProviderRejected, ProviderUnreachable
 from rustygpt.settings import AssistantSettings, DemoSettings, LlamaCppSettings, ProviderSettings

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import openai
 import pytest
 
+from tests.assistant.providers.conftest import llama_server, scripted, story_file  # noqa: F401 - fixtures, for all
 from tests.person import DEADLINE_SECONDS, Person
 from tests.site import Site
 

@@ -13,7 +13,6 @@ import httpx2
 import openai
 import pytest
 
-from tests.assistant.providers.conftest import llama_server, scripted, story_file  # noqa: F401 - fixtures
 from tests.llama_server import LlamaServer
 from tests.person import DEADLINE_SECONDS
 from tests.scripted_http import Answer, ScriptedServer
@@ -28,9 +27,9 @@ QUESTION: list[Any] = [{"role": "user", "content": "Tell me anything 🌊"}]
 async def site(
     dsn: str,
     data_dir: Path,
-    story_file: Path,  # noqa: F811
-    llama_server: LlamaServer,  # noqa: F811
-    scripted: ScriptedServer,  # noqa: F811
+    story_file: Path,
+    llama_server: LlamaServer,
+    scripted: ScriptedServer,
 ) -> AsyncIterator[Site]:
     """All providers at once: the file is `local`, llama.cpp's server has it as `story`, Ollama what the test scripts."""
     (data_dir / "models").mkdir(parents=True)
@@ -82,7 +81,7 @@ async def test_too_long_a_prompt_is_the_clients_error(client: openai.AsyncOpenAI
     assert refused.value.code == "context_length_exceeded"
 
 
-async def test_ollama_answers_in_openais_words(client: openai.AsyncOpenAI, scripted: ScriptedServer) -> None:  # noqa: F811
+async def test_ollama_answers_in_openais_words(client: openai.AsyncOpenAI, scripted: ScriptedServer) -> None:
     """Text, counts and tools of Ollama's protocol come out in OpenAI's; what it has no word for is named."""
     scripted.answer("/api/chat", chat("Hello", ", you"))
     text, chunks = await read(client, model="llama3.2", temperature=0.5)
@@ -99,7 +98,7 @@ async def test_ollama_answers_in_openais_words(client: openai.AsyncOpenAI, scrip
     assert asked.model_dump()["warnings"] == ["tool_choice"]
 
 
-async def test_ollamas_errors_are_openais(client: openai.AsyncOpenAI, scripted: ScriptedServer) -> None:  # noqa: F811
+async def test_ollamas_errors_are_openais(client: openai.AsyncOpenAI, scripted: ScriptedServer) -> None:
     """An error before the first line has a status, also inside a 200; one in the middle is an APIError of the stream."""
     scripted.answer("/api/chat", Answer((b'{"error":"out of memory"}\n',), content_type=NDJSON))
     with pytest.raises(openai.InternalServerError, match="out of memory"):
@@ -113,7 +112,7 @@ async def test_ollamas_errors_are_openais(client: openai.AsyncOpenAI, scripted: 
         await read(client, model="llama3.2")
 
 
-async def test_embeddings_come_as_asked(site: Site, key: str, client: openai.AsyncOpenAI, scripted: ScriptedServer) -> None:  # noqa: F811
+async def test_embeddings_come_as_asked(site: Site, key: str, client: openai.AsyncOpenAI, scripted: ScriptedServer) -> None:
     """Floats or base64, one text or many, in their order; the client's own default decodes to the same."""
     vectors = [[0.5, -1.0, 3.25], [2.0, 0.125, -8.0]]
     answer = json.dumps({"embeddings": vectors, "prompt_eval_count": 7}).encode()
