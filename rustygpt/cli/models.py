@@ -136,7 +136,7 @@ def _with_library(config: ConfigFile, data_dir: DataDir, work: Callable[[_Bench]
 
 @asynccontextmanager
 async def _bench(settings: "Settings", dsn: str) -> AsyncIterator[_Bench]:
-    from rustygpt.assistant.catalogue import build_catalogue
+    from rustygpt.assistant.configured import build_catalogue
     from rustygpt.cli.connection import open_database
     from rustygpt.database.process_lock import is_database_served
     from rustygpt.model_shelf import CatalogueShelf
