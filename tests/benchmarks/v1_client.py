@@ -112,14 +112,14 @@ def read_streams(target: Target, streams: int, rate: int, seconds: float, on_pha
         for _ in range(streams):
             _, reader = await loop.create_connection(lambda: _Reader(request, took_ns), "127.0.0.1", target.port)
             readers.append(reader)
-            await asyncio.sleep(1 / max(rate, 50) / streams)  # not all in step
+            await passed(1 / max(rate, 50) / streams)  # not all in step
         await _until(lambda: all(reader.count for reader in readers))
-        await asyncio.sleep(SETTLE_SECONDS)
+        await passed(SETTLE_SECONDS)
         took_ns.clear()
         on_phase()
         began_at = time.perf_counter()
-        await asyncio.sleep(seconds)
-        passed = time.perf_counter() - began_at
+        await passed(seconds)
+        took_seconds = time.perf_counter() - began_at
         on_phase()
         ordered = sorted(took_ns)
         if any(reader.is_lost or reader.is_done for reader in readers):
@@ -127,7 +127,7 @@ def read_streams(target: Target, streams: int, rate: int, seconds: float, on_pha
         await _until(lambda: all(reader.is_done for reader in readers))
         for reader in readers:
             reader.transport.abort()
-        return Streams(len(ordered), passed, percentile(ordered, 0.5) / 1e6, percentile(ordered, 0.99) / 1e6)
+        return Streams(len(ordered), took_seconds, percentile(ordered, 0.5) / 1e6, percentile(ordered, 0.99) / 1e6)
 
     return uvloop.run(run())
 
@@ -167,6 +167,13 @@ def closes(port: int, count: int) -> Sequence[int]:
         return found
 
     return uvloop.run(run())
+
+
+async def passed(seconds: float) -> None:
+    """Let a measurement run for a while."""
+    ends_at = time.monotonic() + seconds
+    while (remaining := ends_at - time.monotonic()) > 0:
+        await asyncio.sleep(remaining)
 
 
 async def _until(fact: Callable[[], bool]) -> None:

@@ -55,7 +55,7 @@ class Upstream:
             writer.write(HEAD)
             began_at, rate = time.monotonic(), asked.get("seed", 0)
             for number in range(asked["max_tokens"]):
-                if rate and (pause := began_at + number / rate - time.monotonic()) > 0:
+                while rate and (pause := began_at + number / rate - time.monotonic()) > 0:
                     await asyncio.sleep(pause)
                 if writer.is_closing():
                     break
