@@ -55,7 +55,7 @@ class Upstream:
             writer.write(HEAD)
             began_at, rate = time.monotonic(), asked.get("seed", 0)
             for number in range(asked["max_tokens"]):
-                while rate and (pause := began_at + number / rate - time.monotonic()) > 0:
+                while rate and (pause := began_at + number / rate - time.monotonic()) > 0:  # noqa: ASYNC110 - the time itself
                     await asyncio.sleep(pause)
                 if writer.is_closing():
                     break
