@@ -69,6 +69,27 @@ export async function call<Answer>(method: "GET" | "POST" | "PATCH" | "DELETE", 
   return (response.status === 204 ? undefined : await response.json()) as Answer;
 }
 
+/** Post a form with a file, telling how far it is from 0 to 1; there is no deadline, `signal` stops it. Rejects as `call` does. */
+export function sendFile<Answer>(path: string, form: FormData, onprogress: (share: number) => void, signal: AbortSignal): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest(); // fetch does not tell how much it has sent
+    const fail = (): void => reject(new ApiError(0, "NETWORK", "no answer"));
+    request.open("POST", path);
+    request.setRequestHeader("Accept", "application/json");
+    request.setRequestHeader("X-CSRF-TOKEN", csrfToken());
+    request.upload.addEventListener("progress", ({ loaded, total }) => onprogress(total === 0 ? 0 : loaded / total));
+    request.addEventListener("error", fail);
+    request.addEventListener("abort", fail);
+    request.addEventListener("load", () => {
+      const { status, statusText, responseText } = request;
+      if (status < 400) resolve(JSON.parse(responseText) as Answer);
+      else void toError(new Response(responseText, { status, statusText })).then(reject);
+    });
+    signal.addEventListener("abort", () => request.abort());
+    request.send(form);
+  });
+}
+
 /** A path with its query; undefined and null are left out. */
 export function withQuery(path: string, query: Readonly<Record<string, string | number | null | undefined>>): string {
   const entries = Object.entries(query).filter((entry): entry is [string, string | number] => entry[1] != null);

@@ -55,11 +55,33 @@ export interface Model {
   readonly provider: string;
   readonly context_tokens: number | null;
   readonly is_default: boolean;
+  readonly state: "available" | "loaded";
+  readonly size_bytes: number | null;
+  readonly source: string | null;
+  /** How many weights, such as "8.0B". */
+  readonly parameters: string | null;
+  readonly quantization: string | null;
+  readonly is_removable: boolean;
+}
+
+/** A pull of a model; `code` is the server's word for why it failed. */
+export interface Job {
+  readonly id: string;
+  readonly model: string;
+  readonly source: string;
+  readonly state: "queued" | "running" | "done" | "error" | "cancelled";
+  readonly bytes_done: number;
+  readonly bytes_total: number | null;
+  readonly message: string;
+  readonly is_cancelling: boolean;
+  readonly finished_at: string | null;
 }
 
 /** `notice` says in a sentence which provider was found and how to change it. */
 export interface Models {
   readonly items: readonly Model[];
+  /** What embeds texts only. */
+  readonly others: readonly Model[];
   readonly default_model: string | null;
   readonly notice: string;
 }

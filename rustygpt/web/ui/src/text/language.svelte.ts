@@ -30,6 +30,22 @@ class Language {
     return new Intl.DateTimeFormat(this.code, { weekday: "long", day: "numeric", month: "long" }).format(new Date(iso));
   }
 
+  number(count: number): string {
+    return new Intl.NumberFormat(this.code).format(count);
+  }
+
+  percent(share: number): string {
+    return new Intl.NumberFormat(this.code, { style: "percent" }).format(share);
+  }
+
+  /** A size in the unit that fits, such as 4.7 GB. */
+  bytes(count: number): string {
+    const units = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"] as const;
+    const step = Math.min(Math.floor(Math.log10(Math.max(count, 1)) / 3), units.length - 1);
+    const options: Intl.NumberFormatOptions = { style: "unit", unit: units[step] ?? "byte", maximumFractionDigits: step === 0 ? 0 : 1 };
+    return new Intl.NumberFormat(this.code, options).format(count / 1_000 ** step);
+  }
+
   /** For the list: the time today, the weekday this week, the date before. */
   brief(iso: string): string {
     const date = new Date(iso);
