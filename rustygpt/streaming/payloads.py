@@ -103,6 +103,7 @@ class DeletedMessage(TypedDict):
     root_id: UUID
     deleted_at: datetime
     deleted_by: Person | None
+    next_idx: Annotated[int, Field(description="How many chunks of a reply this is about; one that has more is there again.")]
 
 
 class RestoredMessage(TypedDict):
@@ -111,6 +112,7 @@ class RestoredMessage(TypedDict):
     message_id: UUID
     root_id: UUID
     content: str
+    next_idx: Annotated[int, Field(description="How many chunks of a reply `content` holds.")]
 
 
 class ContinuedMessage(TypedDict):

@@ -48,6 +48,7 @@ def to_messages(state: State, kind: str, payload: dict[str, Any], _user_id: str)
         case "message.edited":
             state[payload["message_id"]] |= {key: payload[key] for key in ("content", "edited_at")}
         case "message.deleted":
+            assert payload["next_idx"] == state[payload["message_id"]]["next_idx"]
             state[payload["message_id"]] |= {"content": "", **{key: payload[key] for key in ("deleted_at", "deleted_by")}}
         case "message.restored":
             state[payload["message_id"]] |= {"content": payload["content"], "deleted_at": None, "deleted_by": None}

@@ -112,8 +112,8 @@ async def test_deleted_text_is_nowhere_and_comes_back(ada: Person) -> None:
     assert (restored["content"], restored["deleted_at"], restored["deleted_by"]) == ("A secret", None, None)
     assert back["content"] == await excerpt(ada, conversation) == "A secret"
     assert told(stream) == [
-        ("message.deleted", {key: gone[key] for key in ("message_id", "root_id", "deleted_at", "deleted_by")}),
-        ("message.restored", {key: back[key] for key in ("message_id", "root_id", "content")}),
+        ("message.deleted", {key: gone[key] for key in ("message_id", "root_id", "deleted_at", "deleted_by")} | {"next_idx": 0}),
+        ("message.restored", {key: back[key] for key in ("message_id", "root_id", "content")} | {"next_idx": 0}),
     ]
 
 

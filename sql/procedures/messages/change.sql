@@ -58,6 +58,13 @@ begin
 end
 $$;
 
+-- chunks_of: how many chunks a reply has, 0 for what a person wrote: what is told of a deletion says by it which text is meant, for a client
+-- that is told twice and has read on since.
+create or replace function rustygpt.chunks_of(p_message uuid) returns integer
+language sql stable as $$
+  select coalesce((select g.next_idx from rustygpt.generations g where g.message_id = p_message), 0)
+$$;
+
 -- delete_message: take back one's own message, or as an owner or admin of the conversation anybody's, replies included. Twice is once.
 -- Returns the answer of POST …/delete and the position to announce, null when nothing changed.
 -- Raises RG404 RGP.NOT_FOUND; RG403 RGP.RBAC.FORBIDDEN for viewers and others' messages; RG409 RGP.CONFLICT for a reply that is being
@@ -81,7 +88,7 @@ begin
     perform note_office(p_actor, 'message.deleted', v_message);
     v_position := append_event(v_message.conversation_id, null, 'message.deleted', v_message.root_id, p_message, jsonb_build_object(
       'message_id', p_message, 'root_id', v_message.root_id, 'deleted_at', rfc3339(v_message.deleted_at),
-      'deleted_by', person_json(p_actor)));
+      'deleted_by', person_json(p_actor), 'next_idx', chunks_of(p_message)));
   end if;
   return query select jsonb_build_object(
     'message_id', p_message, 'root_id', v_message.root_id, 'conversation_id', v_message.conversation_id,
@@ -109,7 +116,7 @@ begin
     update messages m set deleted_at = null, deleted_by = null where m.id = p_message returning m.* into v_message;
     perform note_office(p_actor, 'message.restored', v_message);
     v_position := append_event(v_message.conversation_id, null, 'message.restored', v_message.root_id, p_message, jsonb_build_object(
-      'message_id', p_message, 'root_id', v_message.root_id, 'content', v_message.content));
+      'message_id', p_message, 'root_id', v_message.root_id, 'content', v_message.content, 'next_idx', chunks_of(p_message)));
   end if;
   return query select jsonb_build_object(
     'message_id', p_message, 'root_id', v_message.root_id, 'conversation_id', v_message.conversation_id,

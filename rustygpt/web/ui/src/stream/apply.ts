@@ -169,19 +169,9 @@ export function applyToTranscript(transcript: Transcript, event: Event): Transcr
         edited_at: event.payload.edited_at,
       }));
     case "message.deleted":
-      return changeMessage(transcript, event.payload.message_id, (message) => ({
-        ...message,
-        content: "",
-        deleted_at: event.payload.deleted_at,
-        deleted_by: event.payload.deleted_by,
-      }));
+      return changeMessage(transcript, event.payload.message_id, (message) => deleteMessage(message, event));
     case "message.restored":
-      return changeMessage(transcript, event.payload.message_id, (message) => ({
-        ...message,
-        content: event.payload.content,
-        deleted_at: null,
-        deleted_by: null,
-      }));
+      return changeMessage(transcript, event.payload.message_id, (message) => restoreMessage(message, event));
     case "error":
       return changeMessage(transcript, event.payload.message_id, (message) => failMessage(message, event));
     case "stream.gap":
@@ -255,6 +245,18 @@ function continueMessage(message: Message, event: EventOf<"message.continued">):
   if (attempt <= message.attempt) return message;
   if (message.next_idx < next_idx) return null;
   return { ...message, status: "queued", attempt, finish_reason: null, usage: null, error: null, context: null, timing: null };
+}
+
+/** An answer that has grown since was restored since: the deletion is told a second time. */
+function deleteMessage(message: Message, event: EventOf<"message.deleted">): Message {
+  const { deleted_at, deleted_by, next_idx } = event.payload;
+  return message.next_idx > next_idx ? message : { ...message, content: "", deleted_at, deleted_by };
+}
+
+function restoreMessage(message: Message, event: EventOf<"message.restored">): Message | null {
+  const { content, next_idx } = event.payload;
+  if (message.next_idx > next_idx) return message;
+  return message.next_idx < next_idx ? null : { ...message, content, deleted_at: null, deleted_by: null };
 }
 
 function failMessage(message: Message, event: EventOf<"error">): Message | null {

@@ -44,8 +44,8 @@ export type Event =
     }>
   | Envelope<"message.continued", { readonly message_id: string; readonly next_idx: number; readonly attempt: number }>
   | Envelope<"message.edited", { readonly message_id: string; readonly content: string; readonly edited_at: string }>
-  | Envelope<"message.deleted", { readonly message_id: string; readonly deleted_at: string; readonly deleted_by: Author | null }>
-  | Envelope<"message.restored", { readonly message_id: string; readonly content: string }>
+  | Envelope<"message.deleted", { readonly message_id: string; readonly deleted_at: string; readonly deleted_by: Author | null; readonly next_idx: number }>
+  | Envelope<"message.restored", { readonly message_id: string; readonly content: string; readonly next_idx: number }>
   | Envelope<"error", Failure & { readonly message_id?: string; readonly attempt?: number }>
   | Envelope<"membership.changed", {
       readonly user_id: string;

@@ -115,11 +115,11 @@ export class World {
     } else if (kind === "delete" && message.deleted_at === null) {
       this.#texts.set(id, message.content);
       const change = { deleted_at: time, deleted_by: { id: ME, display_name: "Me" } };
-      this.#append({ type: "message.deleted", payload: { message_id: id, ...change } }, this.#change(id, { ...change, content: "" }));
+      this.#append({ type: "message.deleted", payload: { message_id: id, ...change, next_idx: message.next_idx } }, this.#change(id, { ...change, content: "" }));
     } else if (kind === "restore" && message.deleted_at !== null) {
       const content = this.#texts.get(id) ?? "";
       const change = { content, deleted_at: null, deleted_by: null };
-      this.#append({ type: "message.restored", payload: { message_id: id, content } }, this.#change(id, change));
+      this.#append({ type: "message.restored", payload: { message_id: id, content, next_idx: message.next_idx } }, this.#change(id, change));
     }
   }
 
@@ -175,7 +175,8 @@ export class World {
   }
 
   #continue(): void {
-    const answer = this.#stopped.pop();
+    const place = this.#stopped.findLastIndex(({ id }) => this.messagesAt(this.head).find((message) => message.id === id)?.deleted_at === null);
+    const [answer] = place === -1 ? [] : this.#stopped.splice(place, 1);
     if (answer === undefined) return;
     answer.attempt += 1;
     this.#answers.push(answer);
