@@ -22,7 +22,8 @@ from typing import Any, NoReturn
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCES = ("package.json", "package-lock.json", ".npmrc", "index.html", "vite.config.ts", "svelte.config.js", "tsconfig.json")
+PAGES = ("index.html", "docs.html")
+SOURCES = ("package.json", "package-lock.json", ".npmrc", *PAGES, "vite.config.ts", "svelte.config.js", "tsconfig.json")
 SOURCE_FOLDERS = ("src", "public")
 STAMP = ".sources"
 """In dist: the hash of the sources that it was built from."""
@@ -57,8 +58,8 @@ def build(ui: Path, dist: Path) -> None:
         run(copy, environment, NPM_SECONDS, npm("ci", "--omit=dev"))
         run(copy, environment, VITE_SECONDS, [str(node()), "node_modules/vite/bin/vite.js", "build", "--logLevel", "warn"])
         built = copy.parent / "dist"
-        if not (built / "index.html").is_file():
-            fail("vite ended well and left no index.html")
+        if missing := [name for name in PAGES if not (built / name).is_file()]:
+            fail(f"vite ended well and left no {' and no '.join(missing)}")
         (built / STAMP).write_text(wanted, encoding="ascii")
         # The new page stands beside the old one before that goes: a build that fails leaves a page that works.
         fresh = dist.with_name(f"dist.{os.getpid()}")

@@ -21,8 +21,9 @@ from rustygpt.assistant.queue import QueueTeller
 from rustygpt.assistant.routes import AssistantRoutes
 from rustygpt.assistant.runner import Runner
 from rustygpt.assistant.seats import build_seats
+from rustygpt.auth.actor import actor_of
 from rustygpt.auth.api_keys import ApiKeyRoutes
-from rustygpt.auth.authenticate import AuthenticationMiddleware
+from rustygpt.auth.authenticate import DESCRIPTION, PREFIXES, AuthenticationMiddleware
 from rustygpt.auth.oauth import OAuth, build_providers
 from rustygpt.auth.oauth_routes import OAuthRoutes
 from rustygpt.auth.passwords import Passwords
@@ -69,7 +70,7 @@ from rustygpt.streaming.coordinator import Coordinator
 from rustygpt.streaming.log import EventLog
 from rustygpt.streaming.routes import StreamRoutes
 from rustygpt.streaming.sweeper import Sweeper
-from rustygpt.web.spa import spa_routes
+from rustygpt.web.spa import docs_routes, spa_routes
 from rustygpt.web.well_known import WellKnownRoutes, read_documents
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def create_app(settings: Settings, dsn: str) -> Application:
                 AuthenticationMiddleware,
                 database=parts.database,
                 sessions=_session_guard(parts),
+                prefixes=(*PREFIXES, DESCRIPTION) if settings.features.api_docs == "users" else PREFIXES,
                 trusted_urls=[settings.server.public_url, *trusted_origins(settings.server.cors)],
             ),
             Middleware(RateLimitMiddleware, database=parts.database, table=parts.limits, metrics=parts.metrics),
@@ -124,6 +126,13 @@ def create_app(settings: Settings, dsn: str) -> Application:
     )
     starlette.router.redirect_slashes = False  # its redirects repeat the Host header; an address has one spelling
     return Application(starlette, parts)
+
+
+def routes_of(application: Application) -> list[BaseRoute]:
+    """Return every route that the application serves."""
+    if not isinstance(application.asgi, Starlette):
+        raise TypeError("only what create_app made has routes")
+    return application.asgi.routes
 
 
 def _head_limits(parts: Parts) -> HeadLimits:
@@ -239,8 +248,11 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         *StreamRoutes(database, parts.coordinator, parts.sweeper).routes,
         *WellKnownRoutes(read_documents(settings.well_known)).routes,
     ]
-    page = spa_routes(WEB_FOLDER)  # takes every address that is left
-    return [*routes, *OpenApiRoutes([*routes, *page], version=__version__).routes, *page]
+    if settings.features.api_docs == "off":
+        return [*routes, *spa_routes(WEB_FOLDER)]
+    page = [*docs_routes(WEB_FOLDER), *spa_routes(WEB_FOLDER)]  # the last takes every address that is left
+    require_reader = actor_of if settings.features.api_docs == "users" else None
+    return [*routes, *OpenApiRoutes([*routes, *page], version=__version__, require_reader=require_reader).routes, *page]
 
 
 def _account_routes(parts: Parts, cursors: PageCursors) -> list[BaseRoute]:

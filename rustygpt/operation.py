@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 
     from rustygpt.errors import DomainError
 
-Who = Literal["anyone", "actor", "session", "administrator", "scraper"]
-"""Who may call. An actor has a session or an API key; a scraper has the token of /metrics, where there is one."""
+Who = Literal["anyone", "actor", "session", "administrator", "scraper", "reader"]
+"""Who may call. An actor has a session or an API key; a scraper has the token of /metrics, where there is one; a reader is anyone, or an
+actor where `features.api_docs` says so."""
 
 ErrorShape = Literal["problem", "openai"]
 
 ATTRIBUTE: Final = "__operation__"
+
+PROPER_NAMES: Final = {"apple": "Apple", "github": "GitHub"}
+"""How summaries write the first argument that a partial gives, in place of "a provider"."""
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -125,5 +129,5 @@ def find_operation(endpoint: object) -> Operation | None:
     found: Operation = getattr(endpoint, ATTRIBUTE)
     if not arguments:
         return found
-    words = [str(argument).capitalize() for argument in arguments]
-    return replace(found, id=found.id.format(*arguments), summary=found.summary.replace("a provider", words[0], 1))
+    name = PROPER_NAMES.get(str(arguments[0]), str(arguments[0]))
+    return replace(found, id=found.id.format(*arguments), summary=found.summary.replace("a provider", name, 1))

@@ -13,7 +13,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from rustygpt.settings_models import ModelSettings
 from rustygpt.settings_oauth import OAuthSettings
-from rustygpt.settings_server import SecuritySettings, ServerSettings, WellKnownSettings
+from rustygpt.settings_server import FeaturesSettings, SecuritySettings, ServerSettings, WellKnownSettings
 from rustygpt.settings_streaming import BusSettings, SseSettings
 from rustygpt.settings_table import HttpUrl, Seconds, Table
 
@@ -233,6 +233,7 @@ class Settings(Table):
     models: ModelSettings = ModelSettings()
     logging: LoggingSettings = LoggingSettings()
     metrics: MetricsSettings = MetricsSettings()
+    features: FeaturesSettings = FeaturesSettings()
     well_known: tuple[WellKnownSettings, ...] = ()
 
     @field_validator("data_dir", mode="before")

@@ -109,3 +109,9 @@ class WellKnownSettings(Table):
         if bool(self.content) == (self.file is not None):
             raise ValueError("needs either content or file")
         return self
+
+
+class FeaturesSettings(Table):
+    """`[features]`"""
+
+    api_docs: Literal["public", "users", "off"] = "public"

@@ -23,6 +23,8 @@ from rustygpt.http.problem import send_problem
 from rustygpt.tokens import token_hash
 
 PREFIXES: Final = ("/api/", "/v1/")
+DESCRIPTION: Final = "/openapi."
+"""How the addresses of the API's description begin, which may be for users alone."""
 MODEL_JOBS_PATH: Final = "/api/models/jobs"
 STREAM_PREFIX: Final = "/api/stream"
 """Opening a stream is no activity: browsers reopen them by themselves, and nobody would ever be idle."""

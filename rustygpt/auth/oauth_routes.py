@@ -197,7 +197,7 @@ class OAuthRoutes:
         errors=(NotFound, Forbidden, OAuthFailed, AccountDisabled, Conflict),
     )
     async def sign_in_by_hand(self, name: ProviderName, request: Request) -> Response:
-        """Sign in with a code that was got elsewhere.
+        """Sign in with a code of a provider that was got elsewhere.
 
         For tests: no state, no nonce, and therefore off unless `oauth.manual_enabled` says so.
         """

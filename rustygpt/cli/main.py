@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from rustygpt import __version__
-from rustygpt.cli import config, database, models, serve, users
+from rustygpt.cli import config, database, models, openapi, serve, users
 from rustygpt.cli.failure import DEBUG_FLAG, exit_with, report, wants_traceback
 
 HELP = """People and AI models in the same conversations, on your own machine.
@@ -43,6 +43,7 @@ app.add_typer(config.app, name="config")
 app.add_typer(database.app, name="db")
 app.add_typer(users.app, name="users")
 app.add_typer(models.app, name="models")
+app.command("openapi")(openapi.openapi)
 
 
 def _print_version(is_asked: bool) -> None:

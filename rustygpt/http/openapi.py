@@ -197,12 +197,19 @@ def _operation(each: DescribedRoute, schemas: _Schemas, responses: dict[str, Any
         schema = schemas.of(operation.body, "validation")
         said["requestBody"] = {"required": is_required, "content": {operation.body_media_type: {"schema": schema}}}
     said["responses"] = {str(status): _answer(answer, status, schemas) for status, answer in operation.answers.items()}
-    for status, response in error_responses(each.method, each.path, operation):
-        if status in operation.answers:
+    for response in error_responses(each.method, each.path, operation):
+        if response.status in operation.answers:
             continue  # the operation says itself what comes with it
-        name = response.pop("name")
-        responses[name] = {**response, "headers": header_references(response["headers"])}
-        said["responses"][str(status)] = {"$ref": f"#/components/responses/{name}"}
+        if response.name not in responses:
+            headers = header_references(response.headers)
+            responses[response.name] = {
+                "description": response.description,
+                "headers": headers,
+                "content": response.content(),
+            }
+            if response.shape == "problem":
+                schemas.definitions[f"{response.name}Problem"] = response.narrowed(schemas.definitions["Problem"])
+        said["responses"][str(response.status)] = {"$ref": f"#/components/responses/{response.name}"}
     said["security"] = _security(each)
     return said
 
@@ -265,6 +272,8 @@ def _security(each: DescribedRoute) -> list[dict[str, list[str]]]:
             return [{}, {"metrics_token": []}]
         case "session":
             return [session]
+        case "reader":
+            return [{}, session, {"api_key": [scope]}]
         case "actor" | "administrator":
             return [session, {"api_key": [scope]}]
 

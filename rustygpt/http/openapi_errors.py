@@ -4,7 +4,8 @@ What every operation may answer is said here once; a handler declares only what 
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, NotRequired
 
@@ -31,7 +32,7 @@ from rustygpt.errors import (
     UnsupportedMedia,
 )
 from rustygpt.http.problem import CONTENT_TYPE
-from rustygpt.operation import Operation
+from rustygpt.operation import ErrorShape, Operation
 
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 GUARDED: Final = ("/api/", "/v1/")
@@ -105,40 +106,66 @@ def errors_of(method: str, path: str, operation: Operation) -> set[type[DomainEr
     return found
 
 
-def error_responses(method: str, path: str, operation: Operation) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield status and response for each status of the operation's errors, the codes as an enumeration."""
+@dataclass(frozen=True, slots=True)
+class ErrorResponse:
+    """A status that is an error, with what may be wrong; equal ones of several operations have one name."""
+
+    status: int
+    errors: tuple[type[DomainError], ...]
+    shape: ErrorShape
+
+    @property
+    def name(self) -> str:
+        """The name under which it is said once."""
+        return component_name(self.status, [error.code for error in self.errors], is_problem=self.shape == "problem")
+
+    @property
+    def description(self) -> str:
+        """Each code with what it means."""
+        return " ".join(f"`{error.code}`: {error.title}" for error in self.errors)
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        """What comes along."""
+        return _HEADERS.get(self.status, ())
+
+    def content(self) -> dict[str, Any]:
+        """Return the body's reference, by media type."""
+        if self.shape == "openai":
+            return {"application/json": {"schema": {"$ref": "#/components/schemas/OpenAIError"}}}
+        return {CONTENT_TYPE: {"schema": {"$ref": f"#/components/schemas/{self.name}Problem"}}}
+
+    def narrowed(self, problem: dict[str, Any]) -> dict[str, Any]:
+        """Return the schema *problem* with this status and these codes alone. Written out: generators of clients stumble over `allOf`."""
+        codes = [error.code for error in self.errors]
+        own = {"status": {"type": "integer", "const": self.status}, "code": {"type": "string", "enum": codes}}
+        required = [*problem["required"], *(["errors"] if self.errors == (Invalid,) else [])]
+        properties = {**problem["properties"], **own}
+        return {**problem, "properties": properties, "required": required, "title": f"{self.name}Problem"}
+
+
+def error_responses(method: str, path: str, operation: Operation) -> Iterator[ErrorResponse]:
+    """Yield a response for each status of the operation's errors."""
     by_status: dict[int, set[type[DomainError]]] = {}
     for error in errors_of(method, path, operation):
         is_openai_400 = operation.error_shape == "openai" and error.status == 422
         by_status.setdefault(400 if is_openai_400 else error.status, set()).add(error)
     for status, errors in sorted(by_status.items()):
-        yield status, _response(status, sorted(errors, key=lambda each: each.code), operation)
+        yield ErrorResponse(status, tuple(sorted(errors, key=lambda each: each.code)), operation.error_shape)
 
 
-def _response(status: int, errors: list[type[DomainError]], operation: Operation) -> dict[str, Any]:
-    codes = [error.code for error in errors]
-    schema: dict[str, Any]
-    is_problem = operation.error_shape == "problem"
-    if is_problem:
-        narrowed: dict[str, Any] = {"properties": {"status": {"const": status}, "code": {"enum": codes}}}
-        if errors == [Invalid]:
-            narrowed["required"] = ["errors"]
-        media_type, schema = CONTENT_TYPE, {"allOf": [{"$ref": "#/components/schemas/Problem"}, narrowed]}
-    else:
-        media_type, schema = "application/json", {"$ref": "#/components/schemas/OpenAIError"}
-    return {
-        "description": " ".join(f"`{error.code}`: {error.title}" for error in errors),
-        "headers": _HEADERS.get(status, ()),
-        "content": {media_type: {"schema": schema}},
-        "name": component_name(status, codes, is_problem=is_problem),
-    }
+def component_name(status: int, codes: Collection[str], *, is_problem: bool) -> str:
+    """Return the name under which equal responses are said once.
 
-
-def component_name(status: int, codes: Iterable[str], *, is_problem: bool) -> str:
-    """Return the name under which equal responses are said once, such as `ForbiddenCsrfPending`."""
-    words = [part.title().replace("_", "") for code in codes for part in [code.rpartition(".")[2]]]
+    `Forbidden` is what every caller may get, `ForbiddenCsrf` that and one code more, `ForbiddenOnlyCsrf` that one alone.
+    """
+    usual = {error.code for error in _OF_CALLERS if error.status == status}
     phrase = HTTPStatus(status).phrase.title().replace(" ", "").replace("-", "")
-    return ("" if is_problem else "OpenAI") + phrase + ("".join(words) if len(words) > 1 or status in (401, 403) else "")
+    is_more = usual <= set(codes)
+    words = [code.rpartition(".")[2].title().replace("_", "") for code in codes if not (is_more and code in usual)]
+    if not usual and len(words) == 1:
+        words = []  # the status says it
+    return ("" if is_problem else "OpenAI") + phrase + ("" if is_more else "Only") + "".join(words)
 
 
 ERROR_MODELS: Final = {"problem": Problem, "openai": OpenAIError}

@@ -21,6 +21,9 @@ CACHE_CONTROL: Final = "no-cache"
 """May be kept, and is asked for again each time: another version of the server may answer."""
 DOCUMENT_HEADERS: Final = ("ETag", "Cache-Control")
 
+RequireReader = Callable[[Request], object]
+"""Raises the error that whoever asks is to get."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Written:
@@ -31,15 +34,16 @@ class _Written:
 
 
 class OpenApiRoutes:
-    """Describes *others* and itself."""
+    """Describes *others* and itself, to whom *require_reader* does not raise for."""
 
-    def __init__(self, others: Sequence[BaseRoute], *, version: str) -> None:
+    def __init__(self, others: Sequence[BaseRoute], *, version: str, require_reader: RequireReader | None = None) -> None:
         self.routes: list[Route] = [
             Route("/openapi.json", self.json, methods=["GET"]),
             Route("/openapi.yaml", self.yaml, methods=["GET"]),
         ]
         self._others = others
         self._version = version
+        self._reader = require_reader
         self._written: dict[str, _Written] = {}
         self._lock = asyncio.Lock()
 
@@ -52,7 +56,7 @@ class OpenApiRoutes:
     @operation(
         "read_openapi_json",
         tag="Documents",
-        who="anyone",
+        who="reader",
         answers={
             200: Answer(dict[str, Any], "The document.", headers=DOCUMENT_HEADERS),
             304: Answer(None, "It is the same as yours."),
@@ -65,7 +69,7 @@ class OpenApiRoutes:
     @operation(
         "read_openapi_yaml",
         tag="Documents",
-        who="anyone",
+        who="reader",
         answers={
             200: Answer(dict[str, Any], "The document.", YAML, headers=DOCUMENT_HEADERS),
             304: Answer(None, "It is the same as yours."),
@@ -76,6 +80,7 @@ class OpenApiRoutes:
         return await self._answer(request, YAML, encode_as_yaml)
 
     async def _answer(self, request: Request, media_type: str, encode: Callable[[dict[str, Any]], bytes]) -> Response:
+        self._require_reader(request)
         async with self._lock:
             if media_type not in self._written:
                 text = await asyncio.to_thread(lambda: encode(self.document()))
@@ -85,6 +90,10 @@ class OpenApiRoutes:
         if written.etag in (tag.strip() for tag in request.headers.get("if-none-match", "").split(",")):
             return Response(status_code=304, headers=headers)
         return Response(written.text, headers=headers, media_type=media_type)
+
+    def _require_reader(self, request: Request) -> None:
+        if self._reader is not None:
+            self._reader(request)
 
 
 def encode_as_json(document: dict[str, Any]) -> bytes:

@@ -34,6 +34,7 @@ RESERVED: Final = frozenset(
 )
 """First segments of paths that are the server's own."""
 INDEX: Final = "index.html"
+DOCS: Final = "docs.html"
 IMMUTABLE: Final = "public, max-age=31536000, immutable"
 ASK_AGAIN: Final = "no-cache"
 ENCODINGS: Final = (("br", ".br"), ("gzip", ".gz"))
@@ -66,6 +67,11 @@ def spa_routes(dist: Path) -> list[BaseRoute]:
     return [Route("/assets/{path:path}", page.asset, methods=["GET"]), _PageRoute("/{path:path}", page.page, methods=["GET"])]
 
 
+def docs_routes(dist: Path) -> list[BaseRoute]:
+    """Return the route of the page that shows the API's description; to be mounted at the top."""
+    return [Route("/docs", _Page(dist).docs, methods=["GET"])]
+
+
 class _PageRoute(Route):
     """Matches what is not RESERVED, so that the routes of the API keep their own 404 and 405."""
 
@@ -80,7 +86,7 @@ class _Page:
     """Endpoints over the built files. The folder may appear, change or go while the server runs."""
 
     def __init__(self, dist: Path) -> None:
-        self._index = dist / INDEX
+        self._dist = dist
         self._files = _BuiltFiles(directory=dist, check_dir=False)
 
     @operation(
@@ -110,9 +116,17 @@ class _Page:
             return await self._file(path, request.scope, ASK_AGAIN)
         if not _wants_html(request):
             raise NotFound
-        if not await anyio.Path(self._index).is_file():
+        return await self._built(INDEX, request.scope)
+
+    @operation("load_docs", tag="Documents", who="anyone", answers={200: FILE, 503: NO_PAGE})
+    async def docs(self, request: Request) -> Response:
+        """Load the page that shows this description to people."""
+        return await self._built(DOCS, request.scope)
+
+    async def _built(self, name: str, scope: Scope) -> Response:
+        if not await anyio.Path(self._dist / name).is_file():
             return PlainTextResponse(NOT_BUILT, 503, {"Cache-Control": "no-store", "Retry-After": "10"})
-        return await self._file(INDEX, request.scope, ASK_AGAIN)
+        return await self._file(name, scope, ASK_AGAIN)
 
     async def _file(self, path: str, scope: Scope, cache_control: str) -> Response:
         try:

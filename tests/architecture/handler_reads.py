@@ -10,6 +10,7 @@ from types import FunctionType, MethodType
 from typing import Any
 
 CALLERS = {"actor_of": "actor", "session_actor_of": "session", "admin_of": "administrator", "_require_token": "scraper"}
+CALLERS |= {"_require_reader": "reader"}
 STREAM_START = {"last_event_id", "since"}
 """What `requested_start` reads."""
 
@@ -31,7 +32,7 @@ class Reads:
         """The strictest question that it asks about the caller."""
         if self.is_caller_optional or not self.callers:
             return "anyone"
-        return next(kind for kind in ("administrator", "session", "scraper", "actor") if kind in self.callers)
+        return next(kind for kind in ("administrator", "session", "scraper", "reader", "actor") if kind in self.callers)
 
 
 def reads_of(endpoint: Any) -> Reads:

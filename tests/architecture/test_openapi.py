@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from starlette.applications import Starlette
+from pydantic import SecretStr, TypeAdapter
 from starlette.routing import Route
 
-from rustygpt.app import create_app
+from rustygpt.app import create_app, routes_of
 from rustygpt.auth.authenticate import PREFIXES
 from rustygpt.auth.csrf import CROSS_SITE_POSTS, SAFE_METHODS
 from rustygpt.http.openapi import TAGS, Undeclared, build_document, described
@@ -17,11 +17,13 @@ from rustygpt.http.openapi_headers import HEADERS
 from rustygpt.http.routing import endpoints_of
 from rustygpt.operation import Who, find_operation
 from rustygpt.settings import Settings
+from rustygpt.signals import TransientType
+from rustygpt.streaming.events import LOGGED_TYPES, ControlType
+from rustygpt.streaming.wire import StreamEvent
 from tests.architecture.handler_reads import reads_of
 
-APPLICATION = create_app(Settings(data_dir=Path("/nonexistent")), "postgres://nobody.invalid/nothing").asgi
-assert isinstance(APPLICATION, Starlette)
-ROUTES = [route for route in APPLICATION.routes if isinstance(route, Route)]
+APPLICATION = create_app(Settings(data_dir=Path("/nonexistent"), secret_key=SecretStr("x" * 32)), "postgres:///")
+ROUTES = [route for route in routes_of(APPLICATION) if isinstance(route, Route)]
 SERVED = [(method, route.path_format, endpoint) for route in ROUTES for method, endpoint in endpoints_of(route).items()]
 MAX_SUMMARY = 72
 
@@ -88,3 +90,10 @@ def test_guards_are_where_the_document_says() -> None:
     """Where callers are looked up and changes are guarded is said in two layers; both say the same."""
     assert (GUARDED, READING) == (PREFIXES, SAFE_METHODS)
     assert {each.path for each in described(ROUTES) if each.operation.is_cross_site} == CROSS_SITE_POSTS
+
+
+def test_every_event_is_described() -> None:
+    """The streams' schema has a shape for each type of event that a stream may send, and for no other."""
+    described_types = set(TypeAdapter(StreamEvent).json_schema()["discriminator"]["mapping"])
+    assert described_types <= LOGGED_TYPES | set(get_args(ControlType)) | set(get_args(TransientType))
+    assert described_types >= LOGGED_TYPES | set(get_args(ControlType))

@@ -12,7 +12,7 @@ from rustygpt.cli.main import app
 from tests.cli.command import REPOSITORY, rustygpt
 
 COMMANDS = ["serve", "config show", "db status", "db migrate", "db new-epoch", "users create"]
-COMMANDS += ["users list", "users set-role", "users set-status", "models list", "models pull", "models rm"]
+COMMANDS += ["users list", "users set-role", "users set-status", "models list", "models pull", "models rm", "openapi"]
 
 
 def options(command: str) -> set[str]:

@@ -7,9 +7,6 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-BASE = "Problem"
-"""Narrowed by each status's response, so it is closed there."""
-
 
 def closed(document: dict[str, Any]) -> dict[str, Any]:
     """Return a copy in which no object of an answer takes unnamed fields."""
@@ -17,12 +14,8 @@ def closed(document: dict[str, Any]) -> dict[str, Any]:
     components = document["components"]
     bodies = {media["schema"]["$ref"].rpartition("/")[2] for media in _request_media(document)}
     for name, schema in components["schemas"].items():
-        if "properties" in schema and name not in {BASE, *bodies}:
+        if "properties" in schema and name not in bodies:
             schema.setdefault("additionalProperties", False)
-    for response in components["responses"].values():
-        for media in response["content"].values():
-            if "allOf" in media["schema"]:
-                media["schema"]["unevaluatedProperties"] = False
     return document
 
 

@@ -35,7 +35,9 @@ export default defineConfig(({ mode }) => {
       modulePreload: { polyfill: false },
       // Nothing as a data: address: the page's policy takes scripts and styles from the server only.
       assetsInlineLimit: 0,
+      // Two pages: the dashboard, and what describes the API.
+      rolldownOptions: { input: ["index.html", "docs.html"] },
     },
-    server: { proxy: { "/api": server, "/healthz": server } },
+    server: { proxy: { "/api": server, "/healthz": server, "/openapi.json": server, "/openapi.yaml": server } },
   };
 });
