@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from rustygpt.settings import Settings
+    from rustygpt.settings_server import FeaturesSettings
 
 WEB_FOLDER = Path(__file__).parent / "web" / "dist"
 
@@ -248,10 +249,15 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         *StreamRoutes(database, parts.coordinator, parts.sweeper).routes,
         *WellKnownRoutes(read_documents(settings.well_known)).routes,
     ]
-    if settings.features.api_docs == "off":
+    return _with_page(routes, settings.features)
+
+
+def _with_page(routes: list[BaseRoute], features: FeaturesSettings) -> list[BaseRoute]:
+    """Add the page, and what describes all that is served."""
+    if features.api_docs == "off":
         return [*routes, *spa_routes(WEB_FOLDER)]
     page = [*docs_routes(WEB_FOLDER), *spa_routes(WEB_FOLDER)]  # the last takes every address that is left
-    require_reader = actor_of if settings.features.api_docs == "users" else None
+    require_reader = actor_of if features.api_docs == "users" else None
     return [*routes, *OpenApiRoutes([*routes, *page], version=__version__, require_reader=require_reader).routes, *page]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from pydantic import Field
-from typing_extensions import TypedDict
+from typing_extensions import TypeAliasType, TypedDict
 
 from rustygpt.operation import Answer
 from rustygpt.streaming.payloads import (
@@ -148,25 +148,29 @@ class StreamGap(Event):
     payload: Gap
 
 
-StreamEvent = Annotated[
-    ThreadNew
-    | ThreadActivityEvent
-    | MessageCreated
-    | MessageDelta
-    | MessageDone
-    | MessageContinued
-    | MessageEdited
-    | MessageDeleted
-    | MessageRestored
-    | MembershipChanged
-    | ConversationUpdated
-    | UnreadUpdate
-    | ErrorEvent
-    | GenerationQueued
-    | StreamReady
-    | StreamGap,
-    Field(discriminator="type"),
-]
+StreamEvent = TypeAliasType(
+    "StreamEvent",
+    Annotated[
+        ThreadNew
+        | ThreadActivityEvent
+        | MessageCreated
+        | MessageDelta
+        | MessageDone
+        | MessageContinued
+        | MessageEdited
+        | MessageDeleted
+        | MessageRestored
+        | MembershipChanged
+        | ConversationUpdated
+        | UnreadUpdate
+        | ErrorEvent
+        | GenerationQueued
+        | StreamReady
+        | StreamGap,
+        Field(discriminator="type"),
+    ],
+)
+"""What the `data` of a frame is."""
 
 STREAM: Final = Answer(
     None,

@@ -148,7 +148,7 @@ export function insides(schema: Schema): readonly Schema[] {
   const inner = [schema, ...union(schema)];
   const parts = inner.flatMap((part) => [part, ...(part.items === undefined ? [] : [part.items, ...union(part.items)])]);
   const events = schema.properties?.["data"]?.contentSchema;
-  return [...parts, ...(events === undefined ? [] : union(events))].filter((part) => part.$ref !== undefined);
+  return [...parts, ...(events === undefined ? [] : [events, ...union(events)])].filter((part) => part.$ref !== undefined);
 }
 
 /** Who may call, in words. */
