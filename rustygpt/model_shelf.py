@@ -3,6 +3,7 @@
 What a provider raises becomes the library's own failure here, with the same sentence.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from typing import Any, Final
@@ -15,6 +16,7 @@ from rustygpt.assistant.providers.ollama_library import PullProgress, delete_mod
 from rustygpt.models.failure import ModelFailure
 from rustygpt.models.shelf import PullStep, ShelfKind, ShelfModel, ShelfProvider, ShelfView
 
+DESCRIBE_SECONDS: Final = 5.0
 NOT_WORDS: Final = {"pulling manifest": "Reads what the model is made of.", "success": "Done."}
 
 
@@ -57,7 +59,11 @@ class CatalogueShelf:
         if provider is None:
             return {}
         with _told():
-            facts = await show_model(provider.upstream, model.id)
+            try:
+                async with asyncio.timeout(DESCRIBE_SECONDS):
+                    facts = await show_model(provider.upstream, model.id)
+            except TimeoutError:
+                raise ModelFailure("provider_failed", f"{model.provider} did not answer in time.", is_passing=True) from None
         return {
             "architecture": facts.family,
             "parameters": facts.parameters,

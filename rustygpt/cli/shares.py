@@ -20,7 +20,7 @@ def worker_settings(settings: "Settings", number: int) -> "Settings":
 
 def has_local_models(settings: "Settings") -> bool:
     """Say whether llama.cpp has files to run, as they are now."""
-    llama_cpp, folder = settings.assistant.llama_cpp, settings.data_dir / "models"
+    llama_cpp, folder = settings.assistant.llama_cpp, settings.models.folder_in(settings.data_dir)
     if not llama_cpp.enabled:
         return False
     return any(folder.glob("*.gguf")) or bool(

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from starlette.responses import StreamingResponse
 
-from rustygpt.errors import DomainError
+from rustygpt.errors import DomainError, RateLimited
 from rustygpt.http.response import encode_json
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 LOOK_SECONDS: Final = 0.5
 HEARTBEAT_SECONDS: Final = 15.0
 MAX_SECONDS: Final = 600.0
+MAX_STREAMS: Final = 100
+"""In a process; each asks the database twice a second."""
 OPEN_STATES: Final = frozenset({"queued", "running"})
 HEADERS: Final = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
@@ -49,7 +51,9 @@ class ProgressStreams:
         self.on_signal("look", "")
 
     def respond(self, job: UUID, first: dict[str, Any], read: ReadJob) -> StreamingResponse:
-        """Answer with the job as it is (*first*) and each time that it has changed, until it is over."""
+        """Answer with the job as it is (*first*) and each time that it has changed, until it is over. Raises RateLimited."""
+        if sum(map(len, self._wakes.values())) >= MAX_STREAMS:
+            raise RateLimited("Too many streams of pulls are open on this server.", retry_after_seconds=30)
         return StreamingResponse(self._frames(job, first, read), headers=HEADERS, media_type="text/event-stream")
 
     async def _frames(self, job: UUID, first: dict[str, Any], read: ReadJob) -> AsyncIterator[bytes]:
