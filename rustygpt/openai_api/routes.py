@@ -19,6 +19,7 @@ from rustygpt.auth.actor import Actor, actor_of
 from rustygpt.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
 from rustygpt.http.body import read_lenient
 from rustygpt.http.openai_error import openai_error_response
+from rustygpt.http.request import idempotency_key
 from rustygpt.http.response import json_response
 from rustygpt.ids import new_uuid
 from rustygpt.limits.quotas import reserved_quota
@@ -26,6 +27,7 @@ from rustygpt.openai_api.completion import QUOTA_MARGIN_SECONDS, Completion, Des
 from rustygpt.openai_api.exchange import Exchange, Label
 from rustygpt.openai_api.failures import failure_of
 from rustygpt.openai_api.shapes import CHAT_ANSWER, EmbeddingList, ModelEntry, ModelList
+from rustygpt.openai_api.stored import StoredAnswer, Threads
 from rustygpt.openai_api.turns import read_turns
 from rustygpt.openai_api.usage import estimate_text_tokens
 from rustygpt.openai_api.wire import ChatBody, EmbeddingsBody, completion_id
@@ -47,10 +49,19 @@ CREATED: Final = 0
 class OpenAIRoutes:
     """`/v1/…`"""
 
-    def __init__(self, desk: Desk, catalogue: Catalogue, answers: OpenAnswers, sse: SseSettings, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        catalogue: Catalogue,
+        answers: OpenAnswers,
+        threads: Threads,
+        sse: SseSettings,
+        max_body_bytes: int,
+    ) -> None:
         self._desk = desk
         self._catalogue = catalogue
         self._answers = answers
+        self._threads = threads
         self._sse = sse
         self._max_body_bytes = max_body_bytes
 
@@ -155,12 +166,14 @@ class OpenAIRoutes:
         body=ChatBody,
         answers={200: CHAT_ANSWER},
         errors=(NotFound, Forbidden, Conflict),
+        is_idempotent=True,
         error_shape="openai",
     )
     async def _chat(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a model answer, streamed or whole.
 
-        Fields that are not heeded are named in `warnings`. Hanging up stops the model.
+        Fields that are not heeded are named in `warnings`. Hanging up stops the model. With `metadata.rustygpt` question and answer are stored
+        in a thread; then `Idempotency-Key` keeps a repeated request from asking twice.
         """
         request = Request(scope, receive)
         actor = actor_of(request)
@@ -173,20 +186,24 @@ class OpenAIRoutes:
             await openai_error_response(failure_of(error))(scope, receive, send)
             return
         asked = CompletionRequest(
-            model,
-            turns,
-            body.sampling(),
-            tuple(body.tools or ()),
-            body.tool_choice,
-            body.response_format,
-            is_verbatim=True,
+            model, turns, body.sampling(), tuple(body.tools or ()), body.tool_choice, body.response_format, is_verbatim=True
         )
+        warnings = [*body.warnings(), *ignored]
+        if body.place is not None:
+            warnings += [*asked.parameters(), *(["messages"] if len(turns) > 1 else [])]
+            stored = await self._threads.ask(actor, body.place, turns, model=body.model, key=idempotency_key(request))
+            extra = {"rustygpt": stored.place, **({"warnings": warnings} if warnings else {})}
+            label = Label(completion_id(stored.message_id), model, extra)
+            await self._write(Exchange(scope, receive, send, self._sse), stored, label, body)
+            return
         if asked.has_images and not provider.capabilities.sees_images:
             raise Invalid(errors=(FieldError("messages", f"hold a picture, which models of {provider.name} cannot see"),))
-        warnings = [*body.warnings(), *ignored, *asked.unsupported(provider.capabilities)]
+        warnings += asked.unsupported(provider.capabilities)
         label = Label(completion_id(new_uuid()), model, {"warnings": warnings} if warnings else {})
         answer = Completion(self._desk, provider, asked, actor.user_id)
-        exchange = Exchange(scope, receive, send, self._sse)
+        await self._write(Exchange(scope, receive, send, self._sse), answer, label, body)
+
+    async def _write(self, exchange: Exchange, answer: Completion | StoredAnswer, label: Label, body: ChatBody) -> None:
         with self._answers.entered(answer):
             if body.stream:
                 await exchange.stream(answer, label, include_usage=body.include_usage)
