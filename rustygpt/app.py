@@ -59,10 +59,8 @@ from rustygpt.model_shelf import CatalogueShelf
 from rustygpt.models.assembly import ModelLibrary
 from rustygpt.observability.health import HealthRoutes
 from rustygpt.observability.metrics import Metrics
-from rustygpt.openai_api.completion import Desk
+from rustygpt.openai_api.assembly import openai_routes
 from rustygpt.openai_api.open_answers import OpenAnswers
-from rustygpt.openai_api.routes import OpenAIRoutes
-from rustygpt.openai_api.stored import Threads
 from rustygpt.secret_key import load_secret_key
 from rustygpt.streaming.bus.base import Bus
 from rustygpt.streaming.bus.inprocess import InProcessBus
@@ -243,7 +241,7 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         *AuditRoutes(database, cursors).routes,
         *ConfigRoutes(settings).routes,
         *LimitRoutes(database, bus, max_bytes).routes,
-        *_openai_routes(parts),
+        *openai_routes(parts),
         *QuotaRoutes(database, max_bytes).routes,
         *StreamRoutes(database, parts.coordinator, parts.sweeper).routes,
         *WellKnownRoutes(read_documents(settings.well_known)).routes,
@@ -258,20 +256,6 @@ def _with_page(routes: list[BaseRoute], features: FeaturesSettings) -> list[Base
     page = [*docs_routes(WEB_FOLDER), *spa_routes(WEB_FOLDER)]  # the last takes every address that is left
     require_reader = actor_of if features.api_docs == "users" else None
     return [*routes, *OpenApiRoutes([*routes, *page], version=__version__, require_reader=require_reader).routes, *page]
-
-
-def _openai_routes(parts: Parts) -> list[BaseRoute]:
-    settings, database = parts.settings, parts.database
-    return [
-        *OpenAIRoutes(
-            Desk(database, parts.seats, parts.metrics, settings.assistant),
-            parts.catalogue,
-            parts.answers,
-            Threads(database, parts.coordinator, parts.bus, settings.assistant),
-            settings.sse,
-            settings.server.max_body_bytes,
-        ).routes
-    ]
 
 
 def _account_routes(parts: Parts, cursors: PageCursors) -> list[BaseRoute]:
