@@ -39,6 +39,10 @@ ui:
     {{ node }} python hatch_build.py check
     {{ node }} python hatch_build.py
 
+# write the page's types of the API anew, after the API has changed
+api-types:
+    uv run --frozen --group test python -m tests.web.api_types
+
 # everything that must hold before a commit
 check: lint types ui test
 

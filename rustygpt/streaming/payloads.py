@@ -130,7 +130,7 @@ class MemberChanged(TypedDict):
     user_id: UUID
     role: MemberRole
     action: Literal["added", "removed", "role_updated"]
-    user: Person | None
+    user: Person
     member_count: int
     assistant_mode: AssistantMode
 

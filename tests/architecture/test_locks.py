@@ -13,6 +13,7 @@ from tests.architecture.source_tree import REPOSITORY
 
 UI = REPOSITORY / "rustygpt" / "web" / "ui"
 NPM_FOLDERS = [UI, REPOSITORY / "tests" / "auth" / "oauth" / "emulator", REPOSITORY / "tests" / "faults" / "clients"]
+NPM_FOLDERS += [REPOSITORY / "tests" / "web" / "openapi_typescript"]
 
 
 def test_python_lock_names_only_pypi() -> None:
@@ -48,6 +49,8 @@ def test_npm_lock_names_no_registry(folder: Path) -> None:
         "rustygpt/web/ui/package-lock.json",
         "tests/auth/oauth/emulator/package-lock.json",
         "tests/faults/clients/package-lock.json",
+        "tests/web/openapi_typescript/package-lock.json",
+        "rustygpt/web/ui/src/api/schema.ts",
         "LICENSE",
         "CHANGELOG.md",
         "config.toml",

@@ -1,17 +1,12 @@
 // Conversations, their members, and the models they can use.
 
 import { call, withQuery } from "./client";
-import type { AssistantMode, Conversation, Invite, Member, Models, NewInvite, Page, Role, Snapshot } from "./types";
+import type { Accepted, CreateConversation, UpdateConversation } from "./schema";
+import type { Conversation, Invite, Member, Models, NewInvite, Page, Role, Snapshot } from "./types";
 
-export interface NewConversation {
-  readonly title: string;
-  readonly is_group?: boolean;
-  readonly model?: string;
-  readonly assistant_mode?: AssistantMode;
-  readonly system_prompt?: string;
-}
+export type NewConversation = CreateConversation;
 
-export type ConversationChange = Partial<Pick<Conversation, "title" | "model" | "assistant_mode" | "system_prompt">>;
+export type ConversationChange = UpdateConversation;
 
 const one = (id: string): string => `/api/conversations/${id}`;
 
@@ -48,4 +43,4 @@ const INVITE_USES = 10;
 export const listInvites = (id: string): Promise<Page<Invite>> => call("GET", withQuery(`${one(id)}/invites`, { limit: PAGE }));
 export const makeInvite = (id: string, role: Role): Promise<NewInvite> => call("POST", `${one(id)}/invites`, { role, max_uses: INVITE_USES });
 export const revokeInvite = (inviteId: string): Promise<void> => call("POST", `/api/invites/${inviteId}/revoke`);
-export const acceptInvite = (token: string): Promise<{ readonly conversation_id: string }> => call("POST", "/api/invites/accept", { token });
+export const acceptInvite = (token: string): Promise<Accepted> => call("POST", "/api/invites/accept", { token });

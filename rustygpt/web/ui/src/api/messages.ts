@@ -1,14 +1,13 @@
 // Messages, stopping and continuing an answer, and read marks.
 
 import { call, withQuery } from "./client";
+import type { PostMessage, ReadState } from "./schema";
 import type { Message, Posted, Snapshot } from "./types";
 
-export interface NewMessage {
-  readonly content: string;
+/** `client_id` makes a repeated request the same message. */
+export type NewMessage = { readonly [Field in "content" | "client_id"]: NonNullable<PostMessage[Field]> } & {
   readonly parent_id: string | null;
-  /** Makes a repeated request the same message. */
-  readonly client_id: string;
-}
+};
 
 export const MESSAGES_PAGE = 60;
 
@@ -38,5 +37,5 @@ export const editMessage = (messageId: string, content: string): Promise<void> =
 export const deleteMessage = (messageId: string): Promise<void> => call("POST", `/api/messages/${messageId}/delete`);
 export const restoreMessage = (messageId: string): Promise<void> => call("POST", `/api/messages/${messageId}/restore`);
 
-export const markThreadRead = (rootId: string, ordinal: number): Promise<{ readonly unread: number }> =>
+export const markThreadRead = (rootId: string, ordinal: number): Promise<ReadState> =>
   call("POST", `/api/threads/${rootId}/read`, { ordinal });

@@ -109,7 +109,7 @@ function readByWriting(state: State, id: string): State {
   return state.conversations.some((item) => item.id === id && item.unread > 0) ? staleList(state) : state;
 }
 
-const PATCHABLE = ["title", "model", "assistant_mode", "system_prompt", "is_group", "member_count", "last_activity_at"] as const;
+const PATCHABLE = ["title", "model", "assistant_mode", "system_prompt", "is_group"] as const;
 
 function updateConversation(state: State, event: EventOf<"conversation.updated">): State {
   if (event.payload["archived_at"]) return dropConversation(state, event.conversation_id);

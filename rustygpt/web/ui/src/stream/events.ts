@@ -1,7 +1,7 @@
 // The closed union of stream events, and the one place where a frame's text becomes one of them.
 // A type that this page does not know is nobody's business here: it parses to null and is skipped, position included.
 
-import type { AssistantMode, Author, Failure, FinishReason, Message, PromptContext, Role, Timing, Usage } from "../api/types";
+import type * as wire from "../api/schema";
 
 /** A place in the event log: positions of one epoch are ordered, those of two epochs are not comparable. */
 export interface Position {
@@ -19,50 +19,31 @@ interface Envelope<Type extends string, Payload> {
   readonly payload: Payload;
 }
 
-export interface DeltaPayload {
-  readonly message_id: string;
-  readonly idx: number;
-  /** Set when the frame was merged: it covers the chunks `idx_from` to `idx`. */
-  readonly idx_from?: number;
-  readonly choices: readonly { readonly delta: { readonly content?: string } }[];
-}
+/** What the page reads of an event of the wire. */
+type Told<Wire extends { readonly type: string; readonly payload: object }, Fields extends keyof Wire["payload"]> =
+  Envelope<Wire["type"], Pick<Wire["payload"], Fields>>;
+
+export type DeltaPayload = Pick<wire.Delta, "message_id" | "idx" | "idx_from"> & {
+  readonly choices: readonly { readonly delta: Partial<Pick<wire.DeltaText, "content">> }[];
+};
 
 export type Event =
-  | Envelope<"message.created", { readonly message: Message }>
-  | Envelope<"message.delta", DeltaPayload>
-  | Envelope<"message.done", {
-      readonly message_id: string;
-      readonly finish_reason: FinishReason;
-      readonly usage: Usage | null;
-      /** How many chunks the whole answer has. */
-      readonly chunks: number;
-      /** Which model answered in the end. */
-      readonly model: string | null;
-      readonly attempt: number;
-      readonly context: PromptContext | null;
-      readonly timing: Timing;
-    }>
-  | Envelope<"message.continued", { readonly message_id: string; readonly next_idx: number; readonly attempt: number }>
-  | Envelope<"message.edited", { readonly message_id: string; readonly content: string; readonly edited_at: string }>
-  | Envelope<"message.deleted", { readonly message_id: string; readonly deleted_at: string; readonly deleted_by: Author | null; readonly next_idx: number }>
-  | Envelope<"message.restored", { readonly message_id: string; readonly content: string; readonly next_idx: number }>
-  | Envelope<"error", Failure & { readonly message_id?: string; readonly attempt?: number }>
-  | Envelope<"membership.changed", {
-      readonly user_id: string;
-      readonly role: Role;
-      readonly action: "added" | "removed" | "role_updated";
-      readonly user: { readonly id: string; readonly display_name: string };
-      readonly member_count: number;
-      /** The effective one, which company may have changed. */
-      readonly assistant_mode: AssistantMode;
-    }>
-  | Envelope<"conversation.updated", Readonly<Record<string, unknown>>>
-  | Envelope<"thread.new", { readonly root_id: string }>
-  | Envelope<"thread.activity", { readonly root_id: string; readonly last_activity_at: string }>
-  | Envelope<"unread.update", { readonly root_id: string; readonly unread: number }>
-  | Envelope<"generation.queued", { readonly message_id: string; readonly position: number }>
-  | Envelope<"stream.ready", { readonly resumed: boolean; readonly cursor: string; readonly heartbeat_seconds: number }>
-  | Envelope<"stream.gap", { readonly reason: string; readonly message_id?: string }>;
+  | Told<wire.MessageCreated, "message">
+  | Envelope<wire.MessageDelta["type"], DeltaPayload>
+  | Told<wire.MessageDone, "message_id" | "finish_reason" | "usage" | "chunks" | "model" | "attempt" | "context" | "timing">
+  | Told<wire.MessageContinued, "message_id" | "next_idx" | "attempt">
+  | Told<wire.MessageEdited, "message_id" | "content" | "edited_at">
+  | Told<wire.MessageDeleted, "message_id" | "deleted_at" | "deleted_by" | "next_idx">
+  | Told<wire.MessageRestored, "message_id" | "content" | "next_idx">
+  | Told<wire.ErrorEvent, "code" | "message" | "message_id" | "attempt">
+  | Told<wire.MembershipChanged, "user_id" | "role" | "action" | "user" | "member_count" | "assistant_mode">
+  | Told<wire.ConversationUpdated, keyof wire.ConversationChanged>
+  | Told<wire.ThreadNew, "root_id">
+  | Told<wire.ThreadActivityEvent, "root_id" | "last_activity_at">
+  | Told<wire.UnreadUpdate, "root_id" | "unread">
+  | Told<wire.GenerationQueued, "message_id" | "position">
+  | Told<wire.StreamReady, "resumed" | "cursor" | "heartbeat_seconds">
+  | Told<wire.StreamGap, "reason" | "message_id">;
 
 export type EventOf<Type extends Event["type"]> = Extract<Event, { type: Type }>;
 

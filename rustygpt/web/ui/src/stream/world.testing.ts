@@ -245,7 +245,7 @@ export function listAt(world: World, position: number): Snapshot<Conversation> {
     unread: 0,
     model: null,
     assistant_mode: "always",
-    system_prompt: null,
+    system_prompt: "", parameters: {},
     created_at: at(0),
   };
   return { items: [item], next_cursor: null, stream_cursor: cursor(position) };
