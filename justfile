@@ -46,7 +46,7 @@ api-types:
 # everything that must hold before a commit
 check: lint types ui test
 
-# measure: `just bench all`, or stream, storm, slow, log, idle, login; options are in `just bench stream --help`
+# measure: `just bench all`, or stream, storm, slow, log, idle, v1, login; options are in `just bench stream --help`
 bench what *options:
     {{ run }} python -m tests.benchmarks {{ what }} {{ options }}
 

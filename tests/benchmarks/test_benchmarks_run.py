@@ -93,6 +93,17 @@ def test_benchmark_of_signing_in_runs(tmp_path: Path) -> None:
     assert round_["busy"]["request_p99_ms"] > 0
 
 
+@pytest.mark.acceptance
+def test_benchmark_of_v1_runs(tmp_path: Path) -> None:
+    """A few requests, streams and hang-ups give every figure, of us and of the pass-throughs."""
+    options = ("--requests", "3", "--streams", "2", "--cancels", "2", "--seconds", "0.5", "--rounds", "1", "--llama-seconds", "0")
+    _, figures = _run(tmp_path, "v1", *options)
+    assert figures["v1_first_token"].keys() == {"direct", "rustygpt", "pass-through", "sse-starlette"}
+    assert all(rounds[0]["cpu_us"] > 0 for rounds in figures["v1_streams"].values())
+    assert len(figures["v1_cancel_ms"]) == 2
+    assert all(0 <= each < 60_000 for each in figures["v1_cancel_ms"])
+
+
 def test_quantile_of_a_histogram_is_interpolated_as_prometheus_does() -> None:
     """Half of ten observations lie below the middle of the bucket that holds the other half."""
     before = (
