@@ -64,16 +64,19 @@ def write_story_model(
     feed_forward: int = WIDTH,
     context_tokens: int = 8_192,
     seed: int = 0,
+    is_pooling: bool = False,
 ) -> str:
     """Write the model to *path* and return its story.
 
     *layers* and *feed_forward*, a multiple of 32, set the price of a token: see SLOW. *context_tokens* is what the file claims to have
-    been trained for. Raises ValueError when a token comes twice.
+    been trained for; *is_pooling* lets the model make vectors out of texts. Raises ValueError when a token comes twice.
     """
     texts, chain = _vocabulary(tokens)
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("story")
     writer.add_block_count(layers)
+    if is_pooling:
+        writer.add_pooling_type(gguf.PoolingType.MEAN)
     writer.add_context_length(context_tokens)
     writer.add_embedding_length(WIDTH)
     writer.add_feed_forward_length(feed_forward)

@@ -13,7 +13,7 @@ from rustygpt.assistant.providers.base import Loading, PromptMessage, ProviderRe
 from rustygpt.assistant.providers.llama_cpp import LlamaCppProvider
 from rustygpt.settings import LlamaCppSettings
 from tests.assistant.providers.replies import DEADLINE_SECONDS, ask, opened, reply_of, said
-from tests.story_model import story_text
+from tests.story_model import story_text, write_story_model
 
 
 @pytest.fixture
@@ -73,3 +73,17 @@ async def test_model_without_pooling_makes_no_vectors(provider: LlamaCppProvider
             await provider.embed("a", ["x"])
     assert (await reply_of(provider, ask("x", model="a"))).text == story_text()
     assert len([child for child in psutil.Process().children() if "llama_cpp_engine.py" in " ".join(child.cmdline())]) == 2
+
+
+async def test_model_with_pooling_makes_vectors(provider: LlamaCppProvider, tmp_path: Path) -> None:
+    """A vector of length 1 for each text, in their order, the same for the same text, and the tokens are counted."""
+    write_story_model(tmp_path / "models" / "vectors.gguf", is_pooling=True)
+    texts = ["Once upon", "a time", "Once upon", "x" * 3_000]
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        found = await provider.embed("vectors", texts)
+    assert len(found.vectors) == 4
+    assert found.vectors[0] == pytest.approx(found.vectors[2], abs=1e-4)
+    assert found.vectors[0] != pytest.approx(found.vectors[1], abs=1e-2)
+    assert all(sum(number * number for number in vector) == pytest.approx(1, abs=1e-3) for vector in found.vectors)
+    assert found.prompt_tokens is not None
+    assert found.prompt_tokens >= 3_000
