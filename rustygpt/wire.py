@@ -92,6 +92,7 @@ class PromptContext(TypedDict):
     is_estimated: Annotated[bool, Field(description="False where the model's own tokenizer counted.")]
     left_out: Annotated[int, Field(description="How many earlier messages did not fit.")]
     oldest_id: Annotated[UUID | None, Field(description="The oldest message after those that were left out.")]
+    ignored: Annotated[list[str], Field(description="Parameters of the conversation that the provider does not heed.")]
 
 
 class Timing(TypedDict):

@@ -55,7 +55,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a prompt holds: see PromptContext in wire.py."""
+    """What a prompt holds of the conversation: see PromptContext in wire.py."""
 
     budget_tokens: int | None
     prompt_tokens: int
@@ -64,7 +64,7 @@ class Context:
     oldest_id: UUID | None
 
     def as_json(self) -> dict[str, Any]:
-        """Return what the database keeps."""
+        """Return what the database keeps of it."""
         oldest = str(self.oldest_id) if self.oldest_id else None
         return {
             "budget_tokens": self.budget_tokens,

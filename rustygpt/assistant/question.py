@@ -53,13 +53,14 @@ class Asker:
         if not any(turn.step == 1 for turn in turns):
             return None
         fitted = await fit(provider, model, turns, setting, window, root_id=claim.root_id, system_prompt=settings.system_prompt)
-        name, context = provider.name, fitted.context.as_json()
+        request = CompletionRequest(model, fitted.prompt, sampling)
+        name, context = provider.name, {**fitted.context.as_json(), "ignored": request.unsupported(provider.capabilities)}
         is_ours = await _patiently(
             lambda: name_model(database, message=message, fence=claim.fence, provider=name, model=model, context=context)
         )
         if is_ours and fitted.refusal is not None:
             raise fitted.refusal
-        return CompletionRequest(model, fitted.prompt, sampling) if is_ours else None
+        return request if is_ours else None
 
 
 async def _patiently(call: Callable[[], Awaitable[Result]]) -> Result:

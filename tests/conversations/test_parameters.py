@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.assistant.exchange import ask, until_status
 from tests.assistant.providers.openai_stream import chunk, stream
 from tests.person import Person
 from tests.scripted_http import Answer, scripted_server
@@ -84,3 +85,10 @@ async def test_model_is_asked_with_the_parameters(dsn: str, data_dir: Path) -> N
                 await reader.until_type("message.done")
         (asked,) = [request.body for request in server.requests if request.path == "/v1/chat/completions"]
         assert {name: asked.get(name) for name in CHOSEN} == CHOSEN
+
+
+async def test_what_a_provider_does_not_heed_is_told(ada: Person) -> None:
+    """The demo heeds max_tokens alone; the reply names the rest."""
+    conversation = await ada.make_conversation(parameters={"temperature": 0.5, "max_tokens": 64, "seed": 7})
+    reply = await until_status(ada, await ask(ada, conversation, "Hello"), "complete")
+    assert reply["context"]["ignored"] == ["temperature", "seed"]

@@ -1496,6 +1496,8 @@ export interface components {
         readonly PromptContext: {
             /** @description What the prompt may have; null where nobody knows the model's context. */
             readonly budget_tokens: number | null;
+            /** @description Parameters of the conversation that the provider does not heed. */
+            readonly ignored: readonly string[];
             /** @description False where the model's own tokenizer counted. */
             readonly is_estimated: boolean;
             /** @description How many earlier messages did not fit. */

@@ -192,7 +192,7 @@ export class World {
     const finish_reason = kind === "finish" ? "stop" : kind === "cancel" ? "cancelled" : "error";
     const status = kind === "finish" ? "complete" : kind === "cancel" ? "cancelled" : "error";
     const usage = kind === "finish" ? { prompt_tokens: 1, completion_tokens: chunks, total_tokens: chunks + 1 } : null;
-    const context = { budget_tokens: 100, prompt_tokens: chunks, is_estimated: false, left_out: chunks % 2, oldest_id: null };
+    const context = { budget_tokens: 100, prompt_tokens: chunks, is_estimated: false, left_out: chunks % 2, oldest_id: null, ignored: [] };
     const timing = { queued_seconds: 0, first_token_seconds: null, seconds: chunks, tokens_per_second: null };
     const told = { finish_reason, usage, model: "story", context, timing } as const;
     const ended = { ...told, status } as const;

@@ -213,6 +213,7 @@ export const en = {
     alternativeSpoken: (place: number, of: number) => `Answer ${place} of ${of}`,
     previousAnswer: "Previous answer",
     nextAnswer: "Next answer",
+    ignored: (names: readonly string[]) => `This model does not heed ${names.join(", ")}.`,
     leftOut: (count: number) => `${plural(count, "earlier message was", "earlier messages were")} left out: the model's context is full.`,
     details: "Details",
     detailModel: "Model",
