@@ -1,10 +1,12 @@
 """What fits into a context: the largest part with the system prompt, the first message and the question; told, counted seldom, never silent."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -178,6 +180,24 @@ async def test_reply_tells_what_was_left_out(ada: Person, upstream: ScriptedOpen
     assert timing["queued_seconds"] >= 0
     assert 0 <= timing["first_token_seconds"] <= timing["seconds"]
     assert message["usage"]["total_tokens"] == 12
+
+
+async def test_times_are_the_databases(ada: Person, upstream: ScriptedOpenAI, owner: asyncpg.Connection) -> None:
+    """Waiting, the first piece, the end and the speed of this attempt's tokens; nobody can tell the speed of what came at once."""
+    upstream.script = lambda call: call.answer("Well.", {"prompt_tokens": 7, "completion_tokens": 30})
+    conversation = await ada.make_conversation()
+    reply = await ask(ada, conversation, "Hello?")
+    await until_status(ada, reply, "complete")
+    asked, started, first, ended = (datetime(2026, 1, 1, 0, 0, second, tzinfo=UTC) for second in (0, 2, 3, 7))
+    change = """update rustygpt.generations set queued_at = $2, started_at = $3, first_delta_at = $4, finished_at = $5,
+                prior_completion_tokens = $6 where message_id = $1"""
+    told = []
+    for at, prior in ((first, None), (first, 10), (first, 30), (ended, None)):
+        await owner.execute(change, UUID(reply), asked, started, at, ended, prior)
+        timing = (await read(ada, reply))["timing"]
+        names = ("queued_seconds", "first_token_seconds", "seconds", "tokens_per_second")
+        told.append(tuple(timing[name] for name in names))
+    assert told == [(2, 1, 5, 7.5), (2, 1, 5, 5), (2, 1, 5, None), (2, 5, 5, None)]
 
 
 @pytest.mark.parametrize("assistant", [{"context_tokens": 400}], indirect=True)

@@ -161,6 +161,20 @@ async def test_regenerating_needs_a_place_in_the_queue(ada: Person, upstream: Sc
     await until_status(ada, waiting, "complete")
 
 
+async def test_regenerating_is_paid_for(ada: Person, upstream: ScriptedOpenAI) -> None:
+    """Another reply counts as an answer of who asks for it: beyond the quota it is a 429, and there is no sibling."""
+    conversation = await ada.make_conversation()
+    reply = await answered(ada, upstream, conversation)
+    quota = await ada.request("PUT", f"/api/admin/users/{ada.id}/quota", json={"generations": 2, "tokens": None})
+    assert quota.status_code == 200, quota.text
+    second = (await again(ada, reply))["message_id"]
+    await until_status(ada, second, "complete")
+    refused = await ada.post(f"/api/messages/{reply}/regenerate")
+    assert (refused.status_code, refused.json()["code"]) == (429, "RGP.RATE_LIMITED")
+    assert refused.headers["X-RateLimit-Profile"] == "quota-generations"
+    assert (await read(ada, reply))["sibling_count"] == 2
+
+
 async def test_deleted_messages_leave_the_prompt(ada: Person, upstream: ScriptedOpenAI) -> None:
     """What was deleted is not told to a model, nor among a reply's chunks; the branch of another sibling is not its business either."""
     conversation = await ada.make_conversation()
