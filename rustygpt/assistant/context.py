@@ -39,6 +39,8 @@ TEMPLATE_TOKENS: Final = 128
 CHARACTERS_PER_TOKEN: Final = 8
 """So many characters are read for each token of the budget: a longer mean is not to be expected."""
 MAX_CHARACTERS: Final = 4_000_000
+LONG_CHARACTERS: Final = 200_000
+"""Longer threads take more than 30 ms to word, which other replies of this process should not wait for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,9 @@ async def fit(
     system_prompt: str = "",
 ) -> Fitted:
     """Make the largest prompt of *turns*, newest first as the database gives them, that fits into *window*."""
-    path = _Path(turns, setting, root_id, system_prompt)
+    order = (turns, setting, root_id, system_prompt)
+    is_long = sum(len(turn.content) for turn in turns) > LONG_CHARACTERS
+    path = await asyncio.to_thread(_Path, *order) if is_long else _Path(*order)
     counter = _Counter(provider, model)
     budget, kept = window.budget_tokens, len(path.middle)
     if budget is None or path.largest_tokens() <= budget:

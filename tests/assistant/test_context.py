@@ -92,6 +92,14 @@ async def test_oldest_goes_first_with_its_answer() -> None:
     assert fitted.refusal is None
 
 
+async def test_long_thread_is_cut_alike() -> None:
+    """Half a million characters, which are worded beside the event loop, are cut at the same places."""
+    texts = [f"{number} " * 25_000 for number in range(9)]
+    fitted = await fit(Words(), "demo", path(*texts), ALONE, Window(200_000, 110_000), root_id=ROOT)
+    assert [text.split()[0] for text in (message.content for message in fitted.prompt)] == ["Be", "0", "7", "8"]
+    assert (fitted.context.left_out, fitted.context.prompt_tokens) == (5, 100_002)
+
+
 async def test_what_cannot_fit_is_refused_with_both_numbers() -> None:
     """A question that is longer than the budget is refused; by an estimate only beyond the whole context."""
     turns = path("word " * 200)
