@@ -181,6 +181,8 @@ class Upstream:
 
     async def _send(self, method: str, path: str, body: Mapping[str, object] | None, watch: Watch | None) -> httpx2.Response:
         """Return an open 200 response. Lists are not tried again here: whoever asks for them does so anyway."""
+        if not _is_usable(self._base_url):
+            raise ProviderUnreachable(f"{self.name} has an address that cannot be used.")
         loop = asyncio.get_running_loop()
         attempts = self.patience.retries if watch is not None else 0
         for attempt in range(attempts + 1):
@@ -199,8 +201,6 @@ class Upstream:
         """Raises _Refused and _Unanswered for what may be tried again, else ProviderError."""
         if self._client is None:
             raise RuntimeError(f"provider {self.name} is not open")
-        if not _is_usable(self._base_url):
-            raise ProviderUnreachable(f"{self.name} has an address that cannot be used.")
         try:
             sending = self._client.send(self._client.build_request(method, path, json=body), stream=True)
             response = await (watch.wait(sending) if watch is not None else sending)
