@@ -45,7 +45,7 @@ def _configured(settings: ProviderSettings) -> Provider:
     )
     name, url, key, models = settings.name, settings.base_url, settings.api_key.get_secret_value(), settings.models
     if settings.kind == "openai":
-        return OpenAIProvider(name, url, api_key=key, models=models, patience=patience)
+        return OpenAIProvider(name, url, api_key=key, models=models, patience=patience, context_tokens=settings.context_tokens)
     return OllamaProvider(
         name,
         url,

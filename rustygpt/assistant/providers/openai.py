@@ -39,7 +39,8 @@ class OpenAIProvider:
 
     *base_url* may be written with or without `/v1` and a slash at the end. *models*, if any, is the list that is offered
     instead of the upstream's own: for servers without `GET /models`, or to offer a few out of hundreds. *is_llama_cpp*: the
-    server is a llama.cpp, which writes on where a last message of the assistant's stops, and counts tokens.
+    server is a llama.cpp, which writes on where a last message of the assistant's stops, and counts tokens. *context_tokens* is that
+    of models of which the upstream does not tell it; 0 is not known.
     """
 
     def __init__(
@@ -51,9 +52,11 @@ class OpenAIProvider:
         models: Sequence[str] = (),
         patience: Patience | None = None,
         is_llama_cpp: bool = False,
+        context_tokens: int = 0,
     ) -> None:
         self.name = name
         self._is_llama_cpp = is_llama_cpp
+        self._context_tokens = context_tokens or None
         base = normalise_base_url(base_url)
         self._upstream = Upstream(name, base, api_key.strip(), patience)
         self._models = tuple(models)
@@ -76,14 +79,16 @@ class OpenAIProvider:
     async def models(self) -> tuple[ModelInfo, ...]:
         """List the configured models, else those of `GET /models` that can chat or embed. Raises ProviderError."""
         if self._models:
-            return tuple(ModelInfo(model, self.name, uses=uses_of(model) or frozenset({"chat"})) for model in self._models)
+            return tuple(
+                ModelInfo(model, self.name, self._context_tokens, uses_of(model) or frozenset({"chat"})) for model in self._models
+            )
         answer = await self._upstream.get("models")
         data = answer.get("data") if isinstance(answer, Mapping) else None
         if not isinstance(data, list):
             raise self._upstream.garbage()
         entries = [entry for entry in data if isinstance(entry, Mapping) and isinstance(entry.get("id"), str) and entry["id"]]
         return tuple(
-            ModelInfo(entry["id"], self.name, _context_tokens(entry), uses)
+            ModelInfo(entry["id"], self.name, _context_tokens(entry) or self._context_tokens, uses)
             for entry in sorted(entries, key=_rank)
             if (uses := uses_of(entry["id"]))
         )

@@ -135,6 +135,16 @@ async def test_usage_may_follow_the_finish(scripted: ScriptedServer) -> None:
         assert (await reply_of(provider, ask("x"))).finish == Finish("length", Usage(5, 2))
 
 
+async def test_context_that_nobody_tells_is_configured(scripted: ScriptedServer) -> None:
+    """A model's own word counts; where there is none, also for models that were listed by hand, what the operator says does."""
+    listed = {"data": [{"id": "told", "context_length": 4_096}, {"id": "untold"}]}
+    scripted.answer("/v1/models", Answer((json.dumps(listed).encode(),)))
+    async with opened(OpenAIProvider("o", scripted.base_url, context_tokens=8_192)) as provider:
+        assert {model.id: model.context_tokens for model in await provider.models()} == {"told": 4_096, "untold": 8_192}
+    async with opened(OpenAIProvider("o", scripted.base_url, models=("m",), context_tokens=8_192)) as provider:
+        assert [model.context_tokens for model in await provider.models()] == [8_192]
+
+
 async def test_texts_become_vectors(scripted: ScriptedServer) -> None:
     """Vectors come in the order of the texts, whatever order the upstream sent them in."""
     data = [{"index": 1, "embedding": [2, 3.25]}, {"index": 0, "embedding": [0.5, -1]}]
