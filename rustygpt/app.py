@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute
 from rustygpt import __version__
 from rustygpt.admin.audit import AuditRoutes
 from rustygpt.admin.config import ConfigRoutes
+from rustygpt.admin.runtime_settings import RuntimeSettings
 from rustygpt.assistant.catalogue import Catalogue
 from rustygpt.assistant.configured import build_catalogue
 from rustygpt.assistant.generation import Workbench
@@ -49,8 +50,10 @@ from rustygpt.http.routing import merge_methods
 from rustygpt.lifespan import Parts, readiness_checks, running
 from rustygpt.limits.middleware import RateLimitMiddleware
 from rustygpt.limits.quota_routes import QuotaRoutes
+from rustygpt.limits.quotas import Terms, set_quota_terms
 from rustygpt.limits.routes import LimitRoutes
 from rustygpt.limits.table import LimitTable
+from rustygpt.live_settings import LiveSettings
 from rustygpt.maintenance import Maintenance
 from rustygpt.messages.changes import ChangeRoutes
 from rustygpt.messages.routes import FindMention, MessageRoutes
@@ -58,6 +61,7 @@ from rustygpt.messages.threads import ThreadRoutes
 from rustygpt.model_shelf import CatalogueShelf
 from rustygpt.models.assembly import ModelLibrary
 from rustygpt.observability.health import HealthRoutes
+from rustygpt.observability.logging import set_log_level
 from rustygpt.observability.metrics import Metrics
 from rustygpt.openai_api.assembly import openai_routes
 from rustygpt.openai_api.open_answers import OpenAnswers
@@ -177,6 +181,7 @@ def _build_parts(settings: Settings, dsn: str) -> Parts:
         sweeper=Sweeper(coordinator, find_ended),
         event_log=event_log,
         limits=LimitTable(database, metrics),
+        runtime=_build_runtime(settings, database),
         runner=Runner(bench, is_alone=settings.bus.kind == "inprocess", on_moved=queue.on_moved),
         queue=queue,
         library=_build_library(settings, database, catalogue, bus),
@@ -196,7 +201,23 @@ def _listen(parts: Parts) -> None:
     bus.listen(on_signal=parts.sweeper.on_signal)
     bus.listen(on_signal=parts.runner.on_signal)
     bus.listen(on_signal=parts.limits.on_signal)
+    bus.listen(on_signal=parts.runtime.on_signal)
     bus.listen(on_signal=parts.library.on_signal)
+
+
+def _build_runtime(settings: Settings, database: Database) -> RuntimeSettings:
+    level = settings.logging.level
+
+    async def use_quota_terms(live: LiveSettings) -> None:
+        await set_quota_terms(database, Terms.of(live.limits, settings.assistant))
+
+    async def use_log_level(live: LiveSettings) -> None:
+        nonlocal level
+        if live.logging.level != level:
+            level = live.logging.level
+            set_log_level(level)
+
+    return RuntimeSettings(database, LiveSettings(settings), [use_quota_terms, use_log_level])
 
 
 def _build_bus(settings: Settings, dsn: str, database: Database, coordinator: Coordinator) -> Bus:
@@ -239,7 +260,7 @@ def _routes(parts: Parts) -> list[BaseRoute]:
         *AssistantRoutes(database, bus, parts.catalogue, metrics, settings.assistant, max_body_bytes=max_bytes).routes,
         *parts.library.routes(cursors, max_bytes),
         *AuditRoutes(database, cursors).routes,
-        *ConfigRoutes(settings).routes,
+        *ConfigRoutes(parts.runtime, bus).routes,
         *LimitRoutes(database, bus, max_bytes).routes,
         *openai_routes(parts),
         *QuotaRoutes(database, max_bytes).routes,
@@ -261,14 +282,14 @@ def _with_page(routes: list[BaseRoute], features: FeaturesSettings) -> list[Base
 def _account_routes(parts: Parts, cursors: PageCursors) -> list[BaseRoute]:
     settings, database, metrics = parts.settings, parts.database, parts.metrics
     public_url, max_bytes = settings.server.public_url, settings.server.max_body_bytes
-    sign_in = SignIn(database, parts.passwords, settings.auth, settings.session, parts.bus, metrics)
+    sign_in = SignIn(database, parts.passwords, parts.runtime.live, settings.session, parts.bus, metrics)
     cookies = SessionCookies(settings.security.cookie, public_url)
     users = UserRoutes(database, sign_in, parts.bus, cursors, max_bytes)
-    oauth = OAuth(database, sign_in, build_providers(settings.oauth), settings.auth, metrics)
+    oauth = OAuth(database, sign_in, build_providers(settings.oauth), parts.runtime.live, metrics)
     is_manual = settings.oauth.manual_enabled
     return [
         *AuthRoutes(
-            database, sign_in, cookies, cursors, settings.auth, oauth_providers=oauth.names, max_body_bytes=max_bytes
+            database, sign_in, cookies, cursors, parts.runtime.live, oauth_providers=oauth.names, max_body_bytes=max_bytes
         ).routes,
         *users.routes,
         *OAuthRoutes(database, oauth, cookies, public_url=public_url, is_manual_enabled=is_manual).routes,

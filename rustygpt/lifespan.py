@@ -14,10 +14,10 @@ from rustygpt.auth.first_administrator import ensure_first_administrator
 from rustygpt.database.migrate import migrate
 from rustygpt.database.readiness import missing_scripts
 from rustygpt.database.scripts import read_scripts
-from rustygpt.limits.quotas import Terms, set_quota_terms
 from rustygpt.streaming.procedures import begin_log
 
 if TYPE_CHECKING:
+    from rustygpt.admin.runtime_settings import RuntimeSettings
     from rustygpt.assistant.catalogue import Catalogue
     from rustygpt.assistant.queue import QueueTeller
     from rustygpt.assistant.runner import Runner
@@ -58,6 +58,7 @@ class Parts:
     sweeper: Sweeper
     event_log: EventLog
     limits: LimitTable
+    runtime: RuntimeSettings
     runner: Runner
     queue: QueueTeller
     library: ModelLibrary
@@ -87,6 +88,7 @@ async def running(parts: Parts) -> AsyncIterator[None]:
             parts.sweeper.run,
             parts.event_log.run,
             parts.limits.run,
+            parts.runtime.run,
             parts.library.run,
             parts.maintenance.run,
         ]
@@ -120,7 +122,7 @@ async def _open(parts: Parts, stack: AsyncExitStack) -> None:
     stack.callback(parts.passwords.close)
     await ensure_first_administrator(parts.database, parts.passwords, parts.settings)
     await parts.limits.open()
-    await set_quota_terms(parts.database, Terms.of(parts.settings.limits, parts.settings.assistant))
+    await parts.runtime.open()
     # Only now is it sure that no other process uses the log.
     epoch = await begin_log(parts.database, is_kept=parts.settings.sse.persistence.enabled)
     log.info("log_begun", epoch=epoch, is_kept=parts.settings.sse.persistence.enabled)

@@ -21,6 +21,9 @@ PLACEHOLDERS = ("changeme", "change-me", "change_me", "placeholder", "insecure",
 """What example files put where a secret belongs."""
 
 
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
 class SettingsError(Exception):
     """The configuration cannot be used. The message names each key, its value's shape and what is allowed, one a line."""
 
@@ -192,7 +195,7 @@ class LimitSettings(Table):
 class LoggingSettings(Table):
     """`[logging]`"""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    level: LogLevel = "info"
     format: Literal["auto", "text", "json"] = "auto"
 
     @field_validator("level", "format", mode="before")

@@ -9,9 +9,11 @@ from uuid import UUID
 
 from rustygpt.ids import Position
 
-SignalKind = Literal["cancel", "session_revoked", "generation_queued", "limits_changed", "models_changed", "look"]
-"""`cancel`: key is a message id; `session_revoked`: a session id; `generation_queued` and
-`limits_changed`: empty; `models_changed`: a job of the model library, or empty.
+SignalKind = Literal[
+    "cancel", "session_revoked", "generation_queued", "limits_changed", "models_changed", "settings_changed", "look"
+]
+"""`cancel`: key is a message id; `session_revoked`: a session id; `generation_queued`,
+`limits_changed` and `settings_changed`: empty; `models_changed`: a job of the model library, or empty.
 
 `look`, with an empty key: something may have been missed; whoever keeps in memory what the database knows better asks it now.
 """

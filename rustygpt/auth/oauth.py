@@ -19,8 +19,8 @@ from rustygpt.auth.sign_in import Caller, SignedIn, SignIn
 from rustygpt.database.pool import Database
 from rustygpt.errors import DomainError, NotFound
 from rustygpt.ids import Position, SessionId, UserId
+from rustygpt.live_settings import HasAuth
 from rustygpt.observability.metrics import Metrics
-from rustygpt.settings import AuthSettings
 from rustygpt.settings_oauth import OAuthSettings
 from rustygpt.tokens import is_token, new_token, token_hash
 
@@ -69,13 +69,13 @@ class OAuth:
         database: Database,
         sign_in: SignIn,
         providers: Mapping[ProviderName, Provider],
-        auth: AuthSettings,
+        live: HasAuth,
         metrics: Metrics,
     ) -> None:
         self._database = database
         self._sign_in = sign_in
         self._providers = providers
-        self._auth = auth
+        self._live = live
         self._metrics = metrics
 
     def require_provider(self, name: ProviderName) -> Provider:
@@ -173,9 +173,9 @@ class OAuth:
             is_private_email=identity.is_private_email,
             display_name=identity.display_name,
             session=session_id,
-            may_create=self._auth.signup,
-            new_role=self._auth.new_role,
-            new_status=self._auth.new_status,
+            may_create=self._live.auth.signup,
+            new_role=self._live.auth.new_role,
+            new_status=self._live.auth.new_status,
             invite_hash=invite_hash,
         )
         if used.user_id is None:
@@ -183,7 +183,7 @@ class OAuth:
         if used.position is not None:
             self._sign_in.announce(Position(used.position))
         if used.outcome == "created":
-            role = self._auth.new_role if invite_hash is None else "user"
+            role = self._live.auth.new_role if invite_hash is None else "user"
             log.info("user_created", user_id=str(used.user_id), role=role, method=identity.provider)
         elif used.outcome == "linked":
             log.info("identity_linked", user_id=str(used.user_id), provider=identity.provider)

@@ -32,11 +32,25 @@ async def create_first_administrator(database: Database, *, email: str, display_
 
 
 async def create_user(
-    database: Database, *, email: str, display_name: str, password_hash: str, role: UserRole, status: NewUserStatus
+    database: Database,
+    *,
+    email: str,
+    display_name: str,
+    password_hash: str,
+    role: UserRole,
+    status: NewUserStatus,
+    by_operator: bool = False,
 ) -> User:
-    """Raise Conflict when the address is taken."""
+    """Raise Conflict when the address is taken. *by_operator*: noted in the audit log."""
     return await database.one(
-        "create_user", User, email=email, display_name=display_name, password_hash=password_hash, role=role, status=status
+        "create_user",
+        User,
+        email=email,
+        display_name=display_name,
+        password_hash=password_hash,
+        role=role,
+        status=status,
+        by_operator=by_operator,
     )
 
 

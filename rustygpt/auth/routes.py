@@ -26,8 +26,8 @@ from rustygpt.http.cursors import PageCursors
 from rustygpt.http.request import CURSOR, LIMIT, path_uuid, query_limit, query_value
 from rustygpt.http.response import json_response
 from rustygpt.ids import SessionId
+from rustygpt.live_settings import HasAuth
 from rustygpt.operation import Answer, operation
-from rustygpt.settings import AuthSettings
 
 MAX_BODY_BYTES: Final = 65_536
 """Far more than an address, two passwords and a name can take."""
@@ -46,7 +46,7 @@ class AuthRoutes:
         sign_in: SignIn,
         cookies: SessionCookies,
         cursors: PageCursors,
-        auth: AuthSettings,
+        live: HasAuth,
         *,
         oauth_providers: Sequence[str] = (),
         max_body_bytes: int = MAX_BODY_BYTES,
@@ -55,7 +55,7 @@ class AuthRoutes:
         self._sign_in = sign_in
         self._cookies = cookies
         self._cursors = cursors
-        self._auth = auth
+        self._live = live
         self._oauth_providers = list(oauth_providers)
         self._max_body_bytes = min(max_body_bytes, MAX_BODY_BYTES)
 
@@ -79,7 +79,7 @@ class AuthRoutes:
     async def setup_state(self, _request: Request) -> Response:
         """Say whether there is an administrator, and which ways in there are."""
         is_set_up = await procedures.is_set_up(self._database)
-        return json_response({"is_setup": is_set_up, "oauth": self._oauth_providers, "signup": self._auth.signup})
+        return json_response({"is_setup": is_set_up, "oauth": self._oauth_providers, "signup": self._live.auth.signup})
 
     @operation(
         "set_up",

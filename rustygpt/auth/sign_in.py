@@ -28,8 +28,9 @@ from rustygpt.errors import (
 )
 from rustygpt.http.client_address import network_of
 from rustygpt.ids import Position, SessionId, UserId
+from rustygpt.live_settings import HasAuth
 from rustygpt.observability.metrics import Metrics
-from rustygpt.settings import AuthSettings, SessionSettings
+from rustygpt.settings import SessionSettings
 from rustygpt.signals import Announcer
 from rustygpt.tokens import is_token, new_token, token_hash
 
@@ -65,14 +66,14 @@ class SignIn:
         self,
         database: Database,
         passwords: Passwords,
-        auth: AuthSettings,
+        live: HasAuth,
         session: SessionSettings,
         announcer: Announcer,
         metrics: Metrics,
     ) -> None:
         self._database = database
         self._passwords = passwords
-        self._auth = auth
+        self._live = live
         self._session = session
         self._announcer = announcer
         self._metrics = metrics
@@ -97,14 +98,14 @@ class SignIn:
             email=email,
             display_name=display_name,
             password_hash=password_hash,
-            role=self._auth.new_role,
-            status=self._auth.new_status,
+            role=self._live.auth.new_role,
+            status=self._live.auth.new_status,
         )
         return await self._welcome("register", user, password_hash, caller)
 
     async def hash_password(self, password: str, source: str) -> str:
         """Return the hash of a new account's password, in *source*'s turn. Raises Invalid for one that the settings do not allow."""
-        _require_password("password", password, self._auth.password_min_length)
+        _require_password("password", password, self._live.auth.password_min_length)
         return await self._passwords.hash(password, source)
 
     async def register_with_invite(
@@ -124,7 +125,7 @@ class SignIn:
             email=email,
             display_name=display_name,
             password_hash=password_hash,
-            status=self._auth.new_status,
+            status=self._live.auth.new_status,
             token_hash=hashed,
         )
         self.announce(Position(user.position))
@@ -136,7 +137,7 @@ class SignIn:
 
     def require_signup(self) -> None:
         """Raise Forbidden unless anyone may create an account."""
-        if not self._auth.signup:
+        if not self._live.auth.signup:
             raise Forbidden("Sign-up is off. Ask an administrator for an account.")
 
     async def log_in(self, email: str, password: str, caller: Caller) -> SignedIn:
@@ -180,7 +181,7 @@ class SignIn:
 
         Raises InvalidCredentials when *current* is wrong, Invalid, and Conflict when it changed meanwhile.
         """
-        _require_password("new_password", new, self._auth.password_min_length)
+        _require_password("new_password", new, self._live.auth.password_min_length)
         credentials = await procedures.find_own_credentials(self._database, actor=actor.user_id)
         known_hash = None
         if credentials is None or credentials.password_hash is not None:

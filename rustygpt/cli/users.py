@@ -165,6 +165,7 @@ async def _create(settings: "Settings", dsn: str, email: str, name: str, passwor
                 password_hash=await passwords.hash(password),
                 role="admin" if is_admin else "user",
                 status="active",
+                by_operator=True,
             )
     finally:
         passwords.close()

@@ -16,7 +16,7 @@ import orjson
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 
-from rustygpt.settings import LoggingSettings
+from rustygpt.settings import LoggingSettings, LogLevel
 
 REDACTED: Final = "[redacted]"
 
@@ -86,6 +86,13 @@ def configure_logging(settings: LoggingSettings, stream: TextIO | None = None, *
         )
     )
     _install(handler, level)
+
+
+def set_log_level(level: LogLevel) -> None:
+    """Log what is as important as *level*, or more, from now on."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(number))
+    logging.getLogger().setLevel(number)
 
 
 def _add_worker(worker: int, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

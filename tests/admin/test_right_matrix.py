@@ -108,6 +108,7 @@ RULES: Final = {
     **{f"GET /api/oauth/{name}/callback": anybody(303) for name in ("github", "apple")},
     "POST /api/oauth/apple/callback": anybody(303),
     "GET /api/config": Rule("admin", 200),
+    "POST /api/config": Rule("admin", 200, None, {"auth": {"signup": True}}),
     "GET /api/admin/users": Rule("admin", 200),
     "POST /api/admin/users": Rule("admin", 201, None, NAMES),
     "PATCH /api/admin/users/{user_id}": Rule("admin", 200, None, {"status": "disabled", "role": "admin"}),

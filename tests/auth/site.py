@@ -26,7 +26,7 @@ from rustygpt.http.problem import exception_handlers
 from rustygpt.http.response import json_response
 from rustygpt.ids import Position
 from rustygpt.observability.metrics import Metrics
-from rustygpt.settings import AuthSettings, SessionSettings
+from rustygpt.settings import AuthSettings, SessionSettings, Settings
 from rustygpt.settings_server import CookieSettings
 from rustygpt.signals import SignalKind
 from tests.person import DEADLINE_SECONDS
@@ -101,9 +101,10 @@ class Site:
         self.announcer = RecordingAnnouncer()
         self.metrics = Metrics()
         self.passwords = Passwords(self.auth)
-        sign_in = SignIn(database, self.passwords, self.auth, self.session, self.announcer, self.metrics)
+        live = Settings(auth=self.auth)
+        sign_in = SignIn(database, self.passwords, live, self.session, self.announcer, self.metrics)
         cookies = SessionCookies(cookie or CookieSettings(), public_url)
-        routes = AuthRoutes(database, sign_in, cookies, PageCursors(b"a secret of tests"), self.auth)
+        routes = AuthRoutes(database, sign_in, cookies, PageCursors(b"a secret of tests"), live)
         self.app = Starlette(
             routes=[
                 *routes.routes,

@@ -64,7 +64,7 @@ async def test_cancelled_pull_leaves_nothing(ada: Person, files: FileServer, sto
     await until_swept(folder)
     assert names(folder) == []
     acts = [entry["action"] for entry in (await ada.get("/api/admin/audit")).json()["items"]]
-    assert acts == ["model.pull_cancelled", "model.pull_asked"]
+    assert acts[:2] == ["model.pull_cancelled", "model.pull_asked"]
 
 
 async def test_few_run_at_once_and_the_others_wait(ada: Person, files: FileServer, story: bytes) -> None:

@@ -47,22 +47,27 @@ begin
     perform fail('RG409', 'RGP.CONFLICT', 'Set-up is done: the first administrator exists.');
   end if;
   v_user := insert_user(p_email, p_display_name, p_password_hash, 'admin');
+  perform audit(v_user.id, 'installation.set_up', v_user.id::text, '{"role": "admin"}');
   return query select v_user.id, v_user.email, v_user.display_name, v_user.role, v_user.status, v_user.created_at;
 end
 $$;
 
 -- create_user: add an account, by registration or by an operator. The caller decides whether that is allowed.
 -- p_password_hash: Argon2id, PHC format. p_role: admin or user.
--- p_status: active, or pending for an account that waits until an administrator lets it in.
+-- p_status: active, or pending for an account that waits until an administrator lets it in. p_by_operator: by whoever runs the server,
+-- which is noted in the audit log.
 -- Returns the account. Raises RG409 RGP.CONFLICT when the address is taken. Locks installation (administrators only).
 create or replace function rustygpt_api.create_user(
-  p_email text, p_display_name text, p_password_hash text, p_role text, p_status text
+  p_email text, p_display_name text, p_password_hash text, p_role text, p_status text, p_by_operator boolean default false
 ) returns table (id uuid, email text, display_name text, role text, status text, created_at timestamptz)
 language plpgsql security definer set search_path = rustygpt, pg_temp as $$
 declare
   v_user users;
 begin
   v_user := insert_user(p_email, p_display_name, p_password_hash, p_role, p_status);
+  if p_by_operator then
+    perform audit(null, 'user.created', v_user.id::text, jsonb_build_object('role', p_role));
+  end if;
   return query select v_user.id, v_user.email, v_user.display_name, v_user.role, v_user.status, v_user.created_at;
 end
 $$;

@@ -8,7 +8,7 @@ $$;
 -- p_expires_at: null never. p_request_key: the client's idempotency key, or null.
 -- Raises RG403 RGP.RBAC.FORBIDDEN for scope admin unless the actor is an administrator; RG422 RGP.VALIDATION for a time that has
 -- passed; RG409 RGP.CONFLICT at p_max_keys live keys, and for a repeated p_request_key: a key is shown once, so there is no same
--- answer to give. Locks the user, so that two creations count one after the other. Forgets keys that ended 30 days ago.
+-- answer to give. One with the scope admin is noted in the audit log. Locks the user, so that two creations count one after the other. Forgets keys that ended 30 days ago.
 create or replace function rustygpt_api.create_api_key(
   p_actor uuid, p_name text, p_key_hash bytea, p_hint text, p_scopes text[], p_expires_at timestamptz, p_max_keys integer,
   p_request_key text
@@ -19,6 +19,7 @@ language plpgsql security definer set search_path = rustygpt, pg_temp as $$
 #variable_conflict use_column
 declare
   v_user users;
+  v_key api_keys;
   v_now timestamptz;
 begin
   select u.* into v_user from users u where u.id = p_actor for no key update;
@@ -37,10 +38,14 @@ begin
     perform fail('RG409', 'RGP.CONFLICT', format('You have %s keys already; revoke one first.', p_max_keys));
   end if;
   perform keep_answer(p_actor, 'api_key', p_request_key, 'true');
+  insert into api_keys (user_id, name, key_hash, hint, scopes, expires_at)
+  values (p_actor, p_name, p_key_hash, p_hint, p_scopes, p_expires_at)
+  returning * into v_key;
+  if 'admin' = any (p_scopes) then
+    perform audit(p_actor, 'key.created', v_key.id::text, jsonb_build_object('scopes', p_scopes, 'expires_at', p_expires_at));
+  end if;
   return query
-    insert into api_keys (user_id, name, key_hash, hint, scopes, expires_at)
-    values (p_actor, p_name, p_key_hash, p_hint, p_scopes, p_expires_at)
-    returning id, api_keys.name, api_keys.hint, api_keys.scopes, api_keys.created_at, api_keys.expires_at, api_keys.last_used_at;
+    select v_key.id, v_key.name, v_key.hint, v_key.scopes, v_key.created_at, v_key.expires_at, v_key.last_used_at;
 end
 $$;
 
@@ -61,11 +66,16 @@ $$;
 -- Raises RG404 RGP.NOT_FOUND when there is none of that id, also when it is somebody else's. Locks the key.
 create or replace function rustygpt_api.revoke_api_key(p_actor uuid, p_key uuid) returns void
 language plpgsql security definer set search_path = rustygpt, pg_temp as $$
+declare
+  v_scopes text[];
 begin
   update api_keys k set revoked_at = clock_timestamp()
-  where k.id = p_key and k.user_id = p_actor and is_key_live(k, clock_timestamp());
+  where k.id = p_key and k.user_id = p_actor and is_key_live(k, clock_timestamp())
+  returning k.scopes into v_scopes;
   if not found then
     perform fail('RG404', 'RGP.NOT_FOUND', 'You have no such key.');
+  elsif 'admin' = any (v_scopes) then
+    perform audit(p_actor, 'key.revoked', p_key::text, '{}');
   end if;
 end
 $$;
