@@ -14,7 +14,6 @@ from starlette.routing import BaseRoute
 from rustygpt import __version__
 from rustygpt.admin.audit import AuditRoutes
 from rustygpt.admin.config import ConfigRoutes
-from rustygpt.admin.runtime_settings import RuntimeSettings
 from rustygpt.assistant.catalogue import Catalogue
 from rustygpt.assistant.configured import build_catalogue
 from rustygpt.assistant.generation import Workbench
@@ -47,13 +46,11 @@ from rustygpt.http.openapi_routes import OpenApiRoutes
 from rustygpt.http.problem import exception_handlers
 from rustygpt.http.request_head import HEAD_KEY, HeadLimits, Refusal
 from rustygpt.http.routing import merge_methods
-from rustygpt.lifespan import Parts, readiness_checks, running
+from rustygpt.lifespan import Parts, readiness_checks, running, runtime_settings
 from rustygpt.limits.middleware import RateLimitMiddleware
 from rustygpt.limits.quota_routes import QuotaRoutes
-from rustygpt.limits.quotas import Terms, set_quota_terms
 from rustygpt.limits.routes import LimitRoutes
 from rustygpt.limits.table import LimitTable
-from rustygpt.live_settings import LiveSettings
 from rustygpt.maintenance import Maintenance
 from rustygpt.messages.changes import ChangeRoutes
 from rustygpt.messages.routes import FindMention, MessageRoutes
@@ -61,7 +58,6 @@ from rustygpt.messages.threads import ThreadRoutes
 from rustygpt.model_shelf import CatalogueShelf
 from rustygpt.models.assembly import ModelLibrary
 from rustygpt.observability.health import HealthRoutes
-from rustygpt.observability.logging import set_log_level
 from rustygpt.observability.metrics import Metrics
 from rustygpt.openai_api.assembly import openai_routes
 from rustygpt.openai_api.open_answers import OpenAnswers
@@ -181,7 +177,7 @@ def _build_parts(settings: Settings, dsn: str) -> Parts:
         sweeper=Sweeper(coordinator, find_ended),
         event_log=event_log,
         limits=LimitTable(database, metrics),
-        runtime=_build_runtime(settings, database),
+        runtime=runtime_settings(settings, database),
         runner=Runner(bench, is_alone=settings.bus.kind == "inprocess", on_moved=queue.on_moved),
         queue=queue,
         library=_build_library(settings, database, catalogue, bus),
@@ -203,21 +199,6 @@ def _listen(parts: Parts) -> None:
     bus.listen(on_signal=parts.limits.on_signal)
     bus.listen(on_signal=parts.runtime.on_signal)
     bus.listen(on_signal=parts.library.on_signal)
-
-
-def _build_runtime(settings: Settings, database: Database) -> RuntimeSettings:
-    level = settings.logging.level
-
-    async def use_quota_terms(live: LiveSettings) -> None:
-        await set_quota_terms(database, Terms.of(live.limits, settings.assistant))
-
-    async def use_log_level(live: LiveSettings) -> None:
-        nonlocal level
-        if live.logging.level != level:
-            level = live.logging.level
-            set_log_level(level)
-
-    return RuntimeSettings(database, LiveSettings(settings), [use_quota_terms, use_log_level])
 
 
 def _build_bus(settings: Settings, dsn: str, database: Database, coordinator: Coordinator) -> Bus:

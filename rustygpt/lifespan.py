@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from rustygpt.admin.runtime_settings import RuntimeSettings
 from rustygpt.auth.first_administrator import ensure_first_administrator
 from rustygpt.database.migrate import migrate
 from rustygpt.database.readiness import missing_scripts
 from rustygpt.database.scripts import read_scripts
+from rustygpt.limits.quotas import Terms, set_quota_terms
+from rustygpt.live_settings import LiveSettings
+from rustygpt.observability.logging import set_log_level
 from rustygpt.streaming.procedures import begin_log
 
 if TYPE_CHECKING:
-    from rustygpt.admin.runtime_settings import RuntimeSettings
     from rustygpt.assistant.catalogue import Catalogue
     from rustygpt.assistant.queue import QueueTeller
     from rustygpt.assistant.runner import Runner
@@ -72,6 +75,22 @@ class Parts:
         self.runner.begin_drain()
         self.answers.begin_drain()
         self.library.begin_drain()
+
+
+def runtime_settings(settings: Settings, database: Database) -> RuntimeSettings:
+    """Build what keeps changed settings in force, and tells the database of quotas and the log of its level."""
+    level = settings.logging.level
+
+    async def use_quota_terms(live: LiveSettings) -> None:
+        await set_quota_terms(database, Terms.of(live.limits, settings.assistant))
+
+    async def use_log_level(live: LiveSettings) -> None:
+        nonlocal level
+        if live.logging.level != level:
+            level = live.logging.level
+            set_log_level(level)
+
+    return RuntimeSettings(database, LiveSettings(settings), [use_quota_terms, use_log_level])
 
 
 @asynccontextmanager

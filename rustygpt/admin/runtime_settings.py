@@ -51,6 +51,7 @@ class RuntimeSettings:
         self.live = live
         self._on_changed = on_changed
         self._look = asyncio.Event()
+        self._reading = asyncio.Lock()
         self._known: list[ChangedSetting] | None = None
 
     @property
@@ -79,9 +80,12 @@ class RuntimeSettings:
 
     async def refresh(self) -> None:
         """Read what is changed, and apply it. Raises Unavailable."""
-        rows = await list_runtime_settings(self._database)
-        if rows == self._known:
-            return
+        async with self._reading:  # else what was read before a change could be applied after it
+            rows = await list_runtime_settings(self._database)
+            if rows != self._known:
+                await self._apply(rows)
+
+    async def _apply(self, rows: list[ChangedSetting]) -> None:
         try:
             self.live.apply({row.key: row.value for row in rows})
         except DomainError as error:  # written by a version that knew other settings or ranges
