@@ -1,7 +1,7 @@
 """A job's progress as a stream of events, from any process: the row is looked at, whoever writes it.
 
 Each look asks anew whether the reader is an administrator, so a right that ends, ends the stream. It ends by itself with the job, with the
-server, and after ten minutes, after which a browser comes again by itself.
+server, and after ten minutes, after which a browser comes again by itself. A reader that takes nothing is cut.
 """
 
 from __future__ import annotations
@@ -11,23 +11,45 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from starlette.responses import StreamingResponse
+import structlog
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette.sse import AppStatus, SendTimeoutError
+from typing_extensions import override
 
 from rustygpt.errors import DomainError, RateLimited
 from rustygpt.http.response import encode_json
 
 if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
     from rustygpt.signals import SignalKind
+
+log = structlog.get_logger(__name__)
 
 LOOK_SECONDS: Final = 0.5
 HEARTBEAT_SECONDS: Final = 15.0
+SEND_SECONDS: Final = 30.0
 MAX_SECONDS: Final = 600.0
 MAX_STREAMS: Final = 100
 """In a process; each asks the database twice a second."""
 OPEN_STATES: Final = frozenset({"queued", "running"})
-HEADERS: Final = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
+HEADERS: Final = {"Cache-Control": "no-cache, no-transform"}
 
 ReadJob = Callable[[], Awaitable[dict[str, Any]]]
+
+AppStatus.enable_automatic_graceful_drain = False  # `begin_drain` ends the streams, with a last word where there is one
+
+
+class ProgressResponse(EventSourceResponse):
+    """A stream of few, larger events."""
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        except SendTimeoutError:
+            # Returning without the last body makes the server close the connection.
+            log.info("model_progress_stalled", seconds=SEND_SECONDS)
 
 
 class ProgressStreams:
@@ -50,18 +72,25 @@ class ProgressStreams:
         self._is_draining = True
         self.on_signal("look", "")
 
-    def respond(self, job: UUID, first: dict[str, Any], read: ReadJob) -> StreamingResponse:
+    def respond(self, job: UUID, first: dict[str, Any], read: ReadJob) -> ProgressResponse:
         """Answer with the job as it is (*first*) and each time that it has changed, until it is over. Raises RateLimited."""
         if sum(map(len, self._wakes.values())) >= MAX_STREAMS:
             raise RateLimited("Too many streams of pulls are open on this server.", retry_after_seconds=30)
-        return StreamingResponse(self._frames(job, first, read), headers=HEADERS, media_type="text/event-stream")
+        return ProgressResponse(
+            self._frames(job, first, read),
+            headers=HEADERS,
+            ping=HEARTBEAT_SECONDS,
+            ping_message_factory=lambda: ServerSentEvent(comment="heartbeat", sep="\n"),
+            sep="\n",
+            send_timeout=SEND_SECONDS,
+        )
 
     async def _frames(self, job: UUID, first: dict[str, Any], read: ReadJob) -> AsyncIterator[bytes]:
         clock = asyncio.get_running_loop().time
         wake = asyncio.Event()
         self._wakes.setdefault(job, set()).add(wake)
         try:
-            last, sent_at, end_at = first, clock(), clock() + MAX_SECONDS
+            last, end_at = first, clock() + MAX_SECONDS
             yield b"retry: 1000\n\n" + _frame(last)
             while last["state"] in OPEN_STATES and not self._is_draining and clock() < end_at:
                 await _within(wake, LOOK_SECONDS)
@@ -71,11 +100,8 @@ class ProgressStreams:
                     yield _event("error", {"code": error.code, "message": error.detail})
                     return
                 if found != last:
-                    last, sent_at = found, clock()
+                    last = found
                     yield _frame(last)
-                elif clock() - sent_at >= HEARTBEAT_SECONDS:
-                    sent_at = clock()
-                    yield b":\n\n"
         finally:
             self._wakes[job].discard(wake)
             if not self._wakes[job]:

@@ -114,6 +114,30 @@ async def read_stream(person: Person, job: str) -> list[tuple[str, dict[str, Any
     return frames
 
 
+async def test_stream_of_a_job_answers_head_and_ends_with_the_server(
+    dsn: str, data_dir: Path, files: FileServer, story: bytes
+) -> None:
+    """HEAD gets the head alone; a server that ends does not wait for a pull's end to close its stream."""
+    files.gate_bytes = GATE_BYTES
+    accept = {"Accept": "text/event-stream"}
+    async with AsyncExitStack() as leaving:
+        site = await leaving.enter_async_context(serving(library_settings(data_dir), dsn))
+        ada = await leaving.enter_async_context(Person(site.url))
+        await ada.set_up("Ada")
+        job = await pull(ada, files.put("/story.gguf", story))
+        await files.is_held.wait()
+        path = f"/api/models/jobs/{job['id']}"
+        head = await ada.client.head(path, headers=accept)
+        assert (head.status_code, head.headers["content-type"], head.content) == (200, "text/event-stream; charset=utf-8", b"")
+        async with ada.client.stream("GET", path, headers=accept) as answer:
+            lines = answer.aiter_lines()
+            while not (await anext(lines)).startswith("data:"):
+                pass
+            site.application.begin_drain()
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                assert [line async for line in lines if line.startswith("event: job")] == []
+
+
 async def test_two_processes_share_jobs_and_models(dsn: str, tmp_path: Path, files: FileServer, story: bytes) -> None:
     """Progress is streamed, and a stop works, on the process that does not run the job; a new model is known on both within seconds."""
     files.gate_bytes = GATE_BYTES
