@@ -72,6 +72,26 @@ async def test_real_llama_cpp_tells_its_story(client: openai.AsyncOpenAI, model:
     assert (short, chunks[-2].choices[0].finish_reason) == ("Once upon a time", "length")
 
 
+async def test_synchronous_client_over_each_provider(site: Site, key: str, scripted: ScriptedServer) -> None:
+    """The client without asyncio gets the same from a file of ours, llama.cpp's server and Ollama, streamed and whole, and sees all of them."""
+    scripted.answer("/api/chat", chat("Hello", ", you"))
+    expected = {"local": story_text(), "story": story_text(), "llama3.2:latest": "Hello, you"}
+
+    def ask() -> dict[str, tuple[str | None, str]]:
+        said: dict[str, tuple[str | None, str]] = {}
+        with openai.OpenAI(base_url=f"{site.url}/v1", api_key=key, max_retries=0, timeout=DEADLINE_SECONDS) as client:
+            listed = {model.id for model in client.models.list()}
+            for model in expected:
+                whole = client.chat.completions.create(model=model, messages=QUESTION)
+                stream = client.chat.completions.create(model=model, messages=QUESTION, stream=True)
+                pieces = [chunk.choices[0].delta.content or "" for chunk in stream]
+                said[model] = whole.choices[0].message.content, "".join(pieces)
+        assert listed >= set(expected)
+        return said
+
+    assert await asyncio.to_thread(ask) == {model: (text, text) for model, text in expected.items()}
+
+
 @pytest.mark.parametrize("model", ["local", "story"])
 async def test_too_long_a_prompt_is_the_clients_error(client: openai.AsyncOpenAI, model: str) -> None:
     """What does not fit into the model's context is a 400 with OpenAI's code for it."""
