@@ -38,6 +38,11 @@ def is_list(field: FieldInfo | None) -> bool:
     return field is not None and get_origin(field.annotation) is tuple
 
 
+def is_table_list(field: FieldInfo) -> bool:
+    """Say whether a setting holds several tables."""
+    return is_list(field) and _table_of(field) is not None
+
+
 def suggestion(model: type[Table], path: Sequence[str | int]) -> str:
     """Return `; did you mean …?` for a misspelt key or a table, else nothing."""
     known = [key for key, _ in all_fields(model)]

@@ -26,7 +26,7 @@ from pydantic_settings import (
 from typing_extensions import override
 
 from rustygpt.settings import Settings, SettingsError
-from rustygpt.settings_problems import describe, find_field, is_list, suggestion
+from rustygpt.settings_problems import describe, find_field, is_list, is_table_list, suggestion
 
 ENV_PREFIX = "RUSTYGPT__"
 CONFIG_FILE_VARIABLE = "RUSTYGPT_CONFIG"
@@ -170,7 +170,7 @@ class _WellKnownNames(PydanticBaseSettingsSource):
                 table = self._tables
                 for key in path[:-1]:
                     table = table.setdefault(key, {})
-                table[path[-1]] = _list_in(name, text) if is_list(find_field(Settings, path)) else text
+                table[path[-1]] = _list_in(name, text, find_field(Settings, path))
 
     @override
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
@@ -200,7 +200,7 @@ class _PrefixedNames(EnvSettingsSource):
                 raise SettingsError(f"{name}: there is no setting {'.'.join(path)}{suggestion(Settings, path)}")
             if text:
                 self._names[path] = name
-                variables[name.lower()] = json.dumps(_list_in(name, text)) if is_list(field) else text
+                variables[name.lower()] = json.dumps(_list_in(name, text, field)) if is_list(field) else text
         self.env_vars = variables
 
     def origin(self, path: tuple[str, ...]) -> str:
@@ -258,9 +258,13 @@ def _find_file(config_file: Path | None, environ: Mapping[str, str]) -> Path | N
     return usual if usual.exists() else None
 
 
-def _list_in(name: str, text: str) -> object:
-    """Read a list: JSON, or words with commas between them. Raises SettingsError for JSON that is none."""
+def _list_in(name: str, text: str, field: FieldInfo | None) -> object:
+    """Read a list: JSON, or words with commas between them; *text* as it is where *field* is no list. Raises SettingsError for JSON that is none."""
+    if not is_list(field):
+        return text
     if not text.lstrip().startswith("["):
+        if field is not None and is_table_list(field):
+            raise SettingsError(f'{name}: must be a JSON list of tables, such as [{{"name": "x"}}]; it begins otherwise')
         return [part.strip() for part in text.split(",") if part.strip()]
     try:
         return json.loads(text)

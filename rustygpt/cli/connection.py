@@ -21,6 +21,8 @@ from rustygpt.observability.logging import configure_logging
 
 if TYPE_CHECKING:
     from rustygpt.settings import LoggingSettings, Settings
+    from rustygpt.signals import Announcer
+    from rustygpt.streaming.bus.base import Bus
 
 OTHER_CONNECTIONS = 2
 """Of each process beside its pool: the process lock's and the bus's."""
@@ -119,6 +121,29 @@ async def open_database(settings: "Settings", dsn: str) -> AsyncIterator[Databas
         yield database
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def announcing(settings: "Settings", database: Database) -> AsyncIterator["Announcer"]:
+    """Give the bus of the processes that serve this database, to tell them something; it is sent at the end of the block.
+
+    A lone process listens to nobody: it finds out by itself. Where the server was started with --workers this command does not know
+    of them, so PostgreSQL is told in any case but Redis: where nobody listens it costs nothing.
+    """
+    from rustygpt.observability.metrics import Metrics
+    from rustygpt.streaming.bus.postgres import PostgresBus
+
+    bus: Bus
+    if settings.bus.kind == "redis":
+        from rustygpt.streaming.bus.redis import RedisBus
+
+        bus = RedisBus(settings.bus.url, database, Metrics(), str)
+    else:
+        bus = PostgresBus("", settings.database, database, Metrics(), str)
+    try:
+        yield bus
+    finally:
+        await bus.close()
 
 
 def place(settings: "Settings", dsn: str) -> str:

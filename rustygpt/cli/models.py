@@ -54,7 +54,7 @@ def list_all(config: ConfigFile = None, data_dir: DataDir = None, as_json: AsJso
         rustygpt models list
         rustygpt models list --json | jq -r '.items[].id'
     """
-    listed = _with_library(config, data_dir, lambda bench: bench.library.library.list())
+    listed = _with_library(config, data_dir, lambda bench: bench.library.library.list(is_for_administrator=True))
     if as_json:
         from rustygpt.http.response import encode_json
 

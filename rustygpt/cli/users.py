@@ -79,7 +79,7 @@ def list_all(config: ConfigFile = None, data_dir: DataDir = None, as_json: AsJso
     """
     from rustygpt.auth.users import list_users_for_operator
 
-    users = _with_database(config, data_dir, list_users_for_operator)
+    users = _with_database(read_settings(config, data_dir=data_dir), list_users_for_operator)
     if as_json:
         typer.echo(json.dumps([_json(user) for user in users], indent=2, ensure_ascii=False))
     else:
@@ -100,9 +100,7 @@ def set_role(
 
         rustygpt users set-role --email ada@example.org --role admin
     """
-    from rustygpt.auth.users import update_user_by_operator
-
-    _report(_with_database(config, data_dir, lambda db: update_user_by_operator(db, email=email, role=role, status=None)))
+    _update(config, data_dir, email, role=role)
 
 
 @app.command("set-status")
@@ -112,21 +110,45 @@ def set_status(
     config: ConfigFile = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Let somebody in, or keep them out. Live streams of who is kept out end within sse.session_poll_seconds.
+    """Let somebody in, or keep them out. Live streams of who is kept out end at once where processes share a bus, else within
+    sse.session_poll_seconds.
 
     For instance:
 
         rustygpt users set-status --email ada@example.org --status active
     """
+    _update(config, data_dir, email, status=status)
+
+
+def _update(
+    config: ConfigFile,
+    data_dir: DataDir,
+    email: str,
+    *,
+    role: 'Literal["admin", "user"] | None' = None,
+    status: 'Literal["active", "pending", "disabled"] | None' = None,
+) -> None:
     from rustygpt.auth.users import update_user_by_operator
-
-    _report(_with_database(config, data_dir, lambda db: update_user_by_operator(db, email=email, role=None, status=status)))
-
-
-def _with_database(config: ConfigFile, data_dir: DataDir, work: "Callable[[Database], Awaitable[Found]]") -> Found:
-    from rustygpt.cli.connection import database_server, open_database, quiet_logging, require_private_database
+    from rustygpt.cli.connection import announcing
 
     settings = read_settings(config, data_dir=data_dir)
+
+    async def change(database: "Database") -> "ChangedUser":
+        changed = await update_user_by_operator(database, email=email, role=role, status=status)
+        async with announcing(settings, database) as announcer:
+            for credential_id in changed.ended:
+                announcer.signal("session_revoked", str(credential_id))
+        return changed
+
+    changed = _with_database(settings, change)
+    account = changed.account
+    verb = "Changed" if changed.is_changed else "Nothing to change for"
+    typer.echo(f"{verb} {account['email']}: role {account['role']}, status {account['status']}.")
+
+
+def _with_database(settings: "Settings", work: "Callable[[Database], Awaitable[Found]]") -> Found:
+    from rustygpt.cli.connection import database_server, open_database, quiet_logging, require_private_database
+
     quiet_logging(settings.logging)
     require_private_database(settings)
 
@@ -136,12 +158,6 @@ def _with_database(config: ConfigFile, data_dir: DataDir, work: "Callable[[Datab
 
     with database_server(settings) as dsn:
         return asyncio.run(run(dsn))
-
-
-def _report(changed: "ChangedUser") -> None:
-    account = changed.account
-    verb = "Changed" if changed.is_changed else "Nothing to change for"
-    typer.echo(f"{verb} {account['email']}: role {account['role']}, status {account['status']}.")
 
 
 def _json(user: "User") -> dict[str, str]:

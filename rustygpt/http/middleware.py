@@ -12,6 +12,7 @@ from typing import Any, Final
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rustygpt.errors import Internal
@@ -79,7 +80,7 @@ class RequestContextMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(scope)
+        request_id = request_id_of(scope)
         scope[REQUEST_ID_KEY] = request_id
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             if scope["type"] == "http":
@@ -156,13 +157,20 @@ class _Exchange:
 def route_template(scope: Scope) -> str:
     """Return the matched route's template, e.g. `/api/messages/{message_id}`, or "unmatched".
 
-    Starlette's router writes `scope["route"]` into the very scope that middleware passed on.
+    Starlette's router writes `scope["route"]` into the very scope that middleware passed on. What middleware refused never came there:
+    then the application's routes are asked which one it would have been.
     """
-    template = getattr(scope.get("route"), "path_format", None)
+    template = getattr(scope.get("route") or _would_be(scope), "path_format", None)
     return template if isinstance(template, str) else UNMATCHED_ROUTE
 
 
-def _request_id(scope: Scope) -> str:
+def _would_be(scope: Scope) -> BaseRoute | None:
+    routes = getattr(scope.get("app"), "routes", ())
+    return next((route for route in routes if route.matches(scope)[0] is not Match.NONE), None)
+
+
+def request_id_of(scope: Scope) -> str:
+    """Return the id that the request brings, if it is well-formed, or a new one."""
     given = Headers(scope=scope).getlist("x-request-id")
     if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]):
         return given[0]

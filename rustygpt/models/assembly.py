@@ -10,6 +10,7 @@ from starlette.routing import Route
 from rustygpt.models.folder import Folder
 from rustygpt.models.library import Library
 from rustygpt.models.orders import Orders
+from rustygpt.models.part_file import in_thread
 from rustygpt.models.progress import ProgressStreams
 from rustygpt.models.routes import ModelRoutes
 from rustygpt.models.runner import JobRunner
@@ -31,7 +32,7 @@ class ModelLibrary:
     ) -> None:
         self._database = database
         self._announcer = announcer
-        folder = Folder(settings.folder_in(data_dir), settings.min_free_bytes)
+        self._folder = folder = Folder(settings.folder_in(data_dir), settings.min_free_bytes)
         self.library = Library(database, shelf, folder, announcer)
         self.orders = Orders(database, shelf, folder, settings)
         self.runner = JobRunner(database, shelf, folder, settings, announcer, is_alone=is_alone)
@@ -62,5 +63,6 @@ class ModelLibrary:
         self._progress.begin_drain()
 
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Work until cancelled. The folder is made first, so that who looks for it finds it."""
+        await in_thread(self._folder.make)
         await self.runner.run()

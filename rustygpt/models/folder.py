@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+import structlog
+
 from rustygpt.models.failure import ModelFailure
 from rustygpt.models.gguf_header import GgufHeader, Incomplete, NotAModel, read_header
 from rustygpt.models.part_file import PART_SUFFIX, lock, sync_folder
@@ -19,6 +21,8 @@ from rustygpt.models.source import SUFFIX
 
 FIRST_PART: Final = re.compile(r"(?P<stem>.*)-00001-of-(?P<count>\d{5})")
 UPLOAD_PREFIX: Final = "upload-"
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,13 @@ class Folder:
     def upload_part(self, upload: UUID) -> Path:
         """Where the part of an upload is."""
         return self.path / f"{UPLOAD_PREFIX}{upload}{PART_SUFFIX}"
+
+    def make(self) -> None:
+        """Make the folder, if it can be made: one that is only read may be another's to make."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            log.warning("models_folder_missing", reason=error.strerror)
 
     def require_new(self, model: str) -> None:
         """Raise ModelFailure when there is a model of this name."""

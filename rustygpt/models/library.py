@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 CHAT: Final = "chat"
 RETRY_AFTER_SECONDS: Final = 30
+FOLDER_WORDS: Final = "the models folder of the data directory"
+"""How the notice calls the folder."""
 
 log = structlog.get_logger(__name__)
 
@@ -47,15 +49,18 @@ class Library:
         self._folder = folder
         self._announcer = announcer
 
-    async def list(self) -> dict[str, Any]:
-        """Return all models, the default and why it is that, as JSON has it. Raises Unavailable."""
+    async def list(self, *, is_for_administrator: bool) -> dict[str, Any]:
+        """Return all models, the default and why it is that, as JSON has it. Raises Unavailable.
+
+        Administrators are told where the folder for models is; to others the server's disk is nothing.
+        """
         view, noted = await self._shelf.view(), await self._noted()
         items = [_item(model, noted.get(model.id) if model.kind == "file" else None) for model in view.models]
         return {
             "items": [item for item in items if CHAT in item["uses"]],
             "others": [item for item in items if CHAT not in item["uses"]],
             "default_model": view.default_model,
-            "notice": view.notice,
+            "notice": view.notice.replace(FOLDER_WORDS, str(self._folder.path)) if is_for_administrator else view.notice,
             "providers": [{"state": "failing" if each.reason else "ok", **asdict(each)} for each in view.providers],
         }
 

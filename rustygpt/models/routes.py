@@ -72,8 +72,8 @@ class ModelRoutes:
 
         With the default, and in a sentence why it is that and how to change it.
         """
-        actor_of(request)
-        return json_response(await self._library.list())
+        actor = actor_of(request)
+        return json_response(await self._library.list(is_for_administrator=actor.role == "admin"))
 
     @operation("get_model", tag="Models", who="actor", path=(MODEL_ID,), answers={200: ModelDetails})
     async def show(self, request: Request) -> Response:

@@ -123,3 +123,11 @@ async def test_dead_sessions_need_no_token(site: Site, ada: Browser, owner) -> N
     assert (await site.browser().post("/api/auth/refresh", headers=cookie, csrf=False)).status_code == 401
     body = {"email": ADMIN["email"], "password": ADMIN["password"]}
     assert (await site.browser().post("/api/auth/login", body, headers=cookie, csrf=False)).status_code == 200
+
+
+async def test_refusals_are_counted_under_their_route(site: Site, ada: Browser) -> None:
+    """What is refused before any route sees it counts for the route that it would have been; an address that is none stays unmatched."""
+    assert (await ada.post("/api/auth/password", {}, csrf=False)).status_code == 403
+    assert (await ada.post("/api/nothing", {}, csrf=False)).status_code == 403
+    for route in ("/api/auth/password", "unmatched"):
+        assert site.count("http_requests_total", method="POST", route=route, status="403") == 1

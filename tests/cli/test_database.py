@@ -1,5 +1,6 @@
 """`rustygpt db` and `rustygpt users` against a real PostgreSQL."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from rustygpt.cli.failure import ExitCode
 from rustygpt.ids import new_uuid
 from tests.cli.command import rustygpt
 from tests.conftest import with_database
+from tests.person import Person
+from tests.site import serving, settings_for
 
 PASSWORD = "correct horse battery"
 FAST = {"RUSTYGPT__AUTH__ARGON2_TIME_COST": "1", "RUSTYGPT__AUTH__ARGON2_MEMORY_KIB": "1024"}
@@ -143,3 +146,17 @@ async def test_accounts_are_listed_and_changed_from_the_command_line(dsn: str, o
     assert (last.returncode, "last active administrator" in last.stderr) == (ExitCode.FAILURE, True)
     nobody = rustygpt("users", "set-role", "--email", "no@example.org", "--role", "user", cwd=tmp_path, extra=extra)
     assert (nobody.returncode, "no such account" in nobody.stderr) == (ExitCode.FAILURE, True)
+
+
+async def test_who_is_disabled_by_a_command_is_out_at_once(dsn: str, data_dir: Path, tmp_path: Path) -> None:
+    """The command tells the serving processes by their bus: a live stream ends, however seldom sessions are looked at."""
+    settings = settings_for(data_dir, bus={"kind": "postgres"}, sse={"session_poll_seconds": 86_400.0})
+    async with serving(settings, dsn) as site, Person(site.url) as ada, Person(site.url) as bob:
+        await ada.set_up("Ada")
+        await bob.register("Bob")
+        async with bob.stream("/api/stream") as stream:
+            await stream.until_type("stream.ready")
+            command = ("users", "set-status", "--email", bob.email, "--status", "disabled")
+            done = await asyncio.to_thread(rustygpt, *command, cwd=tmp_path, extra={"DATABASE_URL": dsn})
+            assert done.returncode == 0, done.stderr
+            await stream.until_closed()

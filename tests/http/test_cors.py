@@ -55,8 +55,15 @@ async def test_named_origin_may_use_keys_and_streams(ada: Person, site: Site) ->
     assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, OURS)
     assert allowed.headers["access-control-max-age"] == "600"
     assert "access-control-allow-credentials" not in allowed.headers
-    assert (await _preflight(ada, OTHERS)).status_code == 400
-    assert (await _preflight(ada, OURS, headers="x-made-up")).status_code == 400
+    assert allowed.headers["x-request-id"]
+    for refused, reason in (
+        (await _preflight(ada, OTHERS), "Disallowed CORS origin."),
+        (await _preflight(ada, OURS, headers="x-made-up"), "Disallowed CORS headers."),
+    ):
+        problem = refused.json()
+        assert (refused.status_code, refused.headers["content-type"]) == (400, "application/problem+json")
+        assert (problem["code"], problem["detail"], problem["instance"]) == ("RGP.BAD_REQUEST", reason, "/api/conversations")
+        assert problem["request_id"] == refused.headers["x-request-id"]
     refused = await ada.post("/api/conversations", {"title": "No"}, headers={"Origin": OURS})
     assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (403, OURS), "an error can be read"
     key = (await ada.post("/api/keys", {"name": "Page", "scopes": ["chat"]})).json()["key"]

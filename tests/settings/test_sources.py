@@ -245,3 +245,12 @@ def test_data_dir_is_absolute_and_knows_home(file: Path) -> None:
     """`~` means the home folder, and a relative folder stays where the server was started."""
     assert load_settings(config_file=file, environ={"RUSTYGPT_DATA_DIR": "~/chat"}).data_dir == Path.home() / "chat"
     assert load_settings(config_file=file, environ={"RUSTYGPT_DATA_DIR": "chat"}).data_dir == Path.cwd() / "chat"
+
+
+@pytest.mark.parametrize("text", ['{"kind": "openai"}', "openai", '["openai"'])
+def test_list_of_tables_that_is_no_list_is_called_so(text: str) -> None:
+    """A variable for a list of tables says which JSON it wants, not what became of it between commas."""
+    with pytest.raises(
+        SettingsError, match=r"^RUSTYGPT__ASSISTANT__PROVIDERS: (must be a JSON list of tables|this is not a JSON list)"
+    ):
+        load_settings(environ={"RUSTYGPT__ASSISTANT__PROVIDERS": text})

@@ -239,6 +239,7 @@ export const en = {
     copyCode: "Copy code",
     sending: "Sending…",
     notSent: "Not sent.",
+    notSentYet: "Not sent yet; it is tried again by itself.",
     discard: "Discard",
     tokens: (count: number) => plural(count, "token", "tokens"),
   },
