@@ -200,6 +200,16 @@ export interface components {
             readonly next_cursor: string | null;
         };
         /**
+         * AuthChange
+         * @description What may change of `[auth]`.
+         */
+        readonly AuthChange: {
+            /** @default null */
+            readonly require_approval?: boolean | null;
+            /** @default null */
+            readonly signup?: boolean | null;
+        };
+        /**
          * AuthorizationUrl
          * @description Where to send the browser.
          */
@@ -343,6 +353,34 @@ export interface components {
             readonly items: readonly components["schemas"]["Chunk"][];
             /** @description Where the next page begins, null on the last one. Opaque. */
             readonly next_cursor: string | null;
+        };
+        /**
+         * ConfigChange
+         * @description Body of `POST /api/config`: what is absent stays, null goes back to what is configured.
+         */
+        readonly ConfigChange: {
+            /**
+             * @default {
+             *       "signup": null,
+             *       "require_approval": null
+             *     }
+             */
+            readonly auth?: components["schemas"]["AuthChange"];
+            /**
+             * @default {
+             *       "quota_generations": null,
+             *       "quota_tokens": null,
+             *       "quota_period_seconds": null,
+             *       "quota_reply_tokens": null
+             *     }
+             */
+            readonly limits?: components["schemas"]["LimitsChange"];
+            /**
+             * @default {
+             *       "level": null
+             *     }
+             */
+            readonly logging?: components["schemas"]["LoggingChange"];
         };
         /**
          * ContinuedMessage
@@ -625,6 +663,9 @@ export interface components {
          * @description The settings in force; docs/reference/settings.md explains each.
          */
         readonly EffectiveSettings: {
+            /** @description Keys that may change while the server runs. */
+            readonly changeable: readonly string[];
+            readonly changed: readonly components["schemas"]["SettingChange"][];
             readonly settings: {
                 readonly [key: string]: unknown;
             };
@@ -857,6 +898,20 @@ export interface components {
             readonly scopes: readonly ("chat" | "v1" | "admin")[];
         };
         /**
+         * LimitsChange
+         * @description What may change of `[limits]`.
+         */
+        readonly LimitsChange: {
+            /** @default null */
+            readonly quota_generations?: number | null;
+            /** @default null */
+            readonly quota_period_seconds?: number | null;
+            /** @default null */
+            readonly quota_reply_tokens?: number | null;
+            /** @default null */
+            readonly quota_tokens?: number | null;
+        };
+        /**
          * ListedIdentity
          * @description One of a user's accounts at providers, as its owner sees it.
          */
@@ -869,6 +924,14 @@ export interface components {
             readonly linked_at: string;
             /** @enum {string} */
             readonly provider: "github" | "apple";
+        };
+        /**
+         * LoggingChange
+         * @description What may change of `[logging]`.
+         */
+        readonly LoggingChange: {
+            /** @default null */
+            readonly level?: string | null;
         };
         /**
          * LoginBody
@@ -1695,6 +1758,20 @@ export interface components {
             readonly issued_at: string;
         };
         /**
+         * SettingChange
+         * @description A setting that was changed while the server ran.
+         */
+        readonly SettingChange: {
+            /** Format: date-time */
+            readonly changed_at: string;
+            readonly changed_by: string | null;
+            readonly changed_by_email: string | null;
+            /** @description What flags, environment and file say. */
+            readonly configured: unknown;
+            readonly key: string;
+            readonly value: unknown;
+        };
+        /**
          * SetupState
          * @description Whether there is an administrator, and which ways in there are.
          */
@@ -2128,6 +2205,7 @@ export type AssignmentBody = components['schemas']['AssignmentBody'];
 export type AssignmentPage = components['schemas']['AssignmentPage'];
 export type AuditEntry = components['schemas']['AuditEntry'];
 export type AuditPage = components['schemas']['AuditPage'];
+export type AuthChange = components['schemas']['AuthChange'];
 export type AuthorizationUrl = components['schemas']['AuthorizationUrl'];
 export type CallbackForm = components['schemas']['CallbackForm'];
 export type ChatBody = components['schemas']['ChatBody'];
@@ -2137,6 +2215,7 @@ export type Chunk = components['schemas']['Chunk'];
 export type ChunkChoice = components['schemas']['ChunkChoice'];
 export type ChunkDelta = components['schemas']['ChunkDelta'];
 export type ChunkPage = components['schemas']['ChunkPage'];
+export type ConfigChange = components['schemas']['ConfigChange'];
 export type ContinuedMessage = components['schemas']['ContinuedMessage'];
 export type Continuing = components['schemas']['Continuing'];
 export type Conversation = components['schemas']['Conversation'];
@@ -2174,7 +2253,9 @@ export type Job = components['schemas']['Job'];
 export type JobFailure = components['schemas']['JobFailure'];
 export type JobPage = components['schemas']['JobPage'];
 export type KeyBody = components['schemas']['KeyBody'];
+export type LimitsChange = components['schemas']['LimitsChange'];
 export type ListedIdentity = components['schemas']['ListedIdentity'];
+export type LoggingChange = components['schemas']['LoggingChange'];
 export type LoginBody = components['schemas']['LoginBody'];
 export type ManualBody = components['schemas']['ManualBody'];
 export type MarkRead = components['schemas']['MarkRead'];
@@ -2233,6 +2314,7 @@ export type Restored = components['schemas']['Restored'];
 export type RestoredMessage = components['schemas']['RestoredMessage'];
 export type SamplingParameters = components['schemas']['SamplingParameters'];
 export type Session = components['schemas']['Session'];
+export type SettingChange = components['schemas']['SettingChange'];
 export type SetupState = components['schemas']['SetupState'];
 export type Share = components['schemas']['Share'];
 export type SignedIn = components['schemas']['SignedIn'];
