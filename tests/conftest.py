@@ -15,7 +15,8 @@ from rustygpt.database.embedded import EmbeddedPostgres
 from rustygpt.database.migrate import migrate
 from rustygpt.database.pool import Database
 from rustygpt.settings import DatabaseSettings
-from tests.person import Person
+from tests.contract import examine_answer, examine_event
+from tests.person import Person, StreamReader
 from tests.site import Site, serving, settings_for
 
 SERVER_VARIABLE = "RUSTYGPT_TEST_DATABASE_URL"
@@ -25,6 +26,9 @@ _numbers = itertools.count(1)
 # Examples that take long, or are long in the making, are no fault of the code where other processes want the processor too.
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
+
+Person.examine_answer = staticmethod(examine_answer)
+StreamReader.examine_event = staticmethod(examine_event)
 
 
 def with_database(dsn: str, name: str) -> str:

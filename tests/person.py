@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -33,6 +33,9 @@ class Event:
 
 class StreamReader:
     """Collects the events of one stream, as they come."""
+
+    examine_event: Callable[[dict[str, Any]], None] | None = None
+    """Told of every event, as Person's `examine_answer` of answers."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -108,14 +111,21 @@ class StreamReader:
         if "retry" in fields:
             self.retries.append(int(fields["retry"]))
         if "data" in fields:
-            self.events.append(Event(fields.get("id"), fields["event"], json.loads(fields["data"])))
+            event = Event(fields.get("id"), fields["event"], json.loads(fields["data"]))
+            self.events.append(event)
+            if self.examine_event:
+                self.examine_event(event.body)
 
 
 class Person:
     """Somebody with a session, until `close` or the end of the block. `request` and its short forms send the CSRF token of the moment."""
 
+    examine_answer: Callable[[httpx2.Response], Awaitable[None]] | None = None
+    """Told of every answer; tests/conftest.py has it compared with the API's description."""
+
     def __init__(self, url: str) -> None:
-        self.client = httpx2.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS)
+        hooks = {"response": [self.examine_answer]} if self.examine_answer else {}
+        self.client = httpx2.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS, event_hooks=hooks)
         self.id = ""
         self.email = ""
 
