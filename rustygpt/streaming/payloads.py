@@ -178,6 +178,18 @@ class Greeting(TypedDict):
     heartbeat_seconds: float
 
 
-# `from` is a word of Python's own
-Gap = TypedDict("Gap", {"reason": GapReason, "from": str, "to": str, "refetch": list[str], "message_id": NotRequired[UUID]})
+# `from` is a word of Python's own. What follows `refetch` comes with slow_consumer, where some deltas were left out.
+Gap = TypedDict(
+    "Gap",
+    {
+        "reason": GapReason,
+        "from": str,
+        "to": str,
+        "refetch": list[str],
+        "conversation_id": NotRequired[UUID],
+        "message_id": NotRequired[UUID],
+        "from_idx": NotRequired[int],
+        "to_idx": NotRequired[int],
+    },
+)
 Gap.__doc__ = "Something is missing: read the addresses in `refetch` anew."

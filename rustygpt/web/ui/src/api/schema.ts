@@ -756,13 +756,17 @@ export interface components {
          * @description Something is missing: read the addresses in `refetch` anew.
          */
         readonly Gap: {
+            /** Format: uuid */
+            readonly conversation_id?: string;
             readonly from: string;
+            readonly from_idx?: number;
             /** Format: uuid */
             readonly message_id?: string;
             /** @enum {string} */
             readonly reason: "history_pruned" | "unknown_cursor" | "backfill_limit" | "slow_consumer";
             readonly refetch: readonly string[];
             readonly to: string;
+            readonly to_idx?: number;
         };
         /**
          * GenerationQueued

@@ -17,4 +17,6 @@ def test_types_of_the_page_are_those_of_the_server(tmp_path: Path) -> None:
         if "npm error network" in str(error) or "did not end within" in str(error):
             pytest.skip(f"npm reaches no registry: {error}")
         raise
-    assert made == TYPES.read_text(encoding="utf-8"), "the API has changed: `just api-types`"
+    assert made == TYPES.read_text(encoding="utf-8"), (
+        "the API has changed: `just api-types` (python -m tests.web.api_types) writes them anew"
+    )
