@@ -64,7 +64,7 @@ async function request(method: string, path: string, body?: unknown): Promise<Re
 }
 
 /** The answer is trusted to have the contract's shape: it comes from the server that this page came from. */
-export async function call<Answer>(method: "GET" | "POST" | "PATCH" | "DELETE", path: string, body?: unknown): Promise<Answer> {
+export async function call<Answer>(method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE", path: string, body?: unknown): Promise<Answer> {
   const response = await request(method, path, body);
   return (response.status === 204 ? undefined : await response.json()) as Answer;
 }

@@ -1,4 +1,4 @@
-// The address bar as state. Paths: `/` (a new conversation), `/c/<id>`, `/settings`, `/invite/<token>`, and the two by which a sign-in at a provider comes back,
+// The address bar as state. Paths: `/` (a new conversation), `/c/<id>`, `/settings`, `/administration`, `/invite/<token>`, and the two by which a sign-in at a provider comes back,
 // `/login` and `/auth/success`; anything else counts as `/`.
 
 import { localPath } from "./local_path";
@@ -7,6 +7,7 @@ export type Route =
   | { readonly page: "new" }
   | { readonly page: "conversation"; readonly id: string }
   | { readonly page: "settings" }
+  | { readonly page: "administration" }
   | { readonly page: "invite"; readonly token: string }
   /** `error` is a word of the server for why a sign-in by a provider failed, or null; `next` is where to go after signing in. */
   | { readonly page: "login"; readonly error: string | null; readonly next: string }
@@ -26,6 +27,7 @@ function parse(address: string): Route {
   const next = localPath(searchParams.get("redirect_to"));
   if (pathname === "/login") return { page: "login", error: searchParams.get("error"), next };
   if (pathname === "/auth/success") return { page: "success", next };
+  if (pathname === "/administration") return { page: "administration" };
   return pathname === "/settings" ? { page: "settings" } : { page: "new" };
 }
 
