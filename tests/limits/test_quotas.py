@@ -282,7 +282,7 @@ async def test_who_waits_for_the_period_sees_what_was_taken(dsn: str, asker: Ask
         second = group.create_task(_refusal(reserve_quota(asker.database, actor=asker.user, **ESTIMATE)))
         await until_somebody_waits(owner)
         await taking.commit()
-        assert "quota of 1 answers" in await second
+        assert "quota of 1 answer is" in await second
 
 
 ESTIMATE: dict[str, Any] = {"prompt_tokens": 10, "reply_tokens": None, "seconds": 60.0}

@@ -95,7 +95,10 @@ begin
   v_reset := extract(epoch from v_quota.resets_at - clock_timestamp());
   if v_quota.generations_used + v_quota.generations_reserved >= v_quota.generation_limit then
     perform rustygpt.fail_limited(
-      format('Your quota of %s answers is used up. There will be more in %s.', v_quota.generation_limit, rustygpt.in_words(v_reset)),
+      case when v_quota.generation_limit = 0 then 'Your quota has no answers; an administrator sets it.' else
+        format('Your quota of %s is used up. There will be more in %s.',
+               case v_quota.generation_limit when 1 then '1 answer' else v_quota.generation_limit || ' answers' end, rustygpt.in_words(v_reset))
+      end,
       'quota-generations', v_quota.generation_limit, 0, v_reset, v_reset);
   end if;
   v_free := v_quota.token_limit - v_quota.tokens_used - v_quota.tokens_reserved;
