@@ -120,7 +120,13 @@ class UnsupportedMedia(DomainError):
 
 
 class Invalid(DomainError):
+    """Always with `errors`: where no field is to blame, *detail* is said of the body as a whole."""
+
     status, code, title = 422, "RGP.VALIDATION", "Some fields are not acceptable."
+
+    def __init__(self, detail: str = "", *, errors: Sequence[FieldError] = (), retry_after_seconds: int | None = None) -> None:
+        said = errors or (FieldError("", detail or self.title),)
+        super().__init__(detail, errors=said, retry_after_seconds=retry_after_seconds)
 
 
 class AccountDisabled(DomainError):

@@ -44,6 +44,4 @@ def _raised_by_us(error: asyncpg.PostgresError) -> errors.DomainError | None:
         return errors.RateLimited(
             str(error.args[0]), limit=errors.Limit(**orjson.loads(error.constraint_name)), retry_after_seconds=seconds
         )
-    if leaf is errors.Invalid:  # the procedure's sentence names the field
-        return errors.Invalid(errors=(errors.FieldError("", str(error.args[0])),))
     return leaf(str(error.args[0]), retry_after_seconds=seconds)

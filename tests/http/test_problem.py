@@ -7,6 +7,7 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
+from rustygpt.errors import FieldError, Invalid
 from rustygpt.http.problem import CONTENT_TYPE
 from rustygpt.observability.metrics import Metrics
 from tests.http.sample_app import build_app, running
@@ -83,3 +84,10 @@ def test_exception_after_the_start_cuts_the_answer_short(metrics: Metrics, log_l
     events = [line["event"] for line in log_lines() if line.get("logger") is None]
     assert events == ["request_failed", "http_request"]
     assert len([line for line in log_lines() if "exception" in line]) == 1
+
+
+def test_refusal_of_fields_always_names_one() -> None:
+    """A 422 has `errors`, as the description promises, also where it is about the body as a whole."""
+    assert Invalid("The body names nothing to change.").errors == (FieldError("", "The body names nothing to change."),)
+    assert Invalid().errors == (FieldError("", Invalid.title),)
+    assert Invalid(errors=(FieldError("name", "is required"),)).errors == (FieldError("name", "is required"),)
