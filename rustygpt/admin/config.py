@@ -5,9 +5,9 @@ What is changed here is validated as the configuration is, noted in the audit lo
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -15,7 +15,6 @@ from typing_extensions import TypedDict
 
 from rustygpt.admin.runtime_settings import RuntimeSettings
 from rustygpt.auth.actor import admin_of
-from rustygpt.errors import Invalid
 from rustygpt.http.body import RequestModel, read_body
 from rustygpt.http.response import json_response
 from rustygpt.ids import UserId
@@ -54,6 +53,12 @@ class ConfigChange(RequestModel):
     auth: AuthChange = AuthChange()
     limits: LimitsChange = LimitsChange()
     logging: LoggingChange = LoggingChange()
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not any(table.model_fields_set for table in (self.auth, self.limits, self.logging)):
+            raise ValueError("names nothing to change")
+        return self
 
 
 class SettingChange(TypedDict):
@@ -106,8 +111,6 @@ class ConfigRoutes:
         body = await read_body(request, ConfigChange, max_bytes=MAX_BODY_BYTES)
         tables = body.model_dump(exclude_unset=True)
         changes = {f"{table}.{name}": value for table, values in tables.items() for name, value in values.items()}
-        if not changes:
-            raise Invalid("The body names nothing to change.")
         await self._runtime.change(admin.user_id, changes)
         self._announcer.signal("settings_changed")
         return self._answer()
