@@ -1,10 +1,11 @@
 // The address bar as state. Paths: `/` (a new conversation), `/c/<id>`, `/settings`, `/administration`, `/invite/<token>`, and the two by which a sign-in at a provider comes back,
-// `/login` and `/auth/success`; anything else counts as `/`.
+// `/login` and `/auth/success`; at anything else there is nothing.
 
 import { localPath } from "./local_path";
 
 export type Route =
   | { readonly page: "new" }
+  | { readonly page: "missing" }
   | { readonly page: "conversation"; readonly id: string }
   | { readonly page: "settings" }
   | { readonly page: "administration" }
@@ -19,7 +20,8 @@ export function inviteIn(path: string): string | null {
 }
 
 function parse(address: string): Route {
-  const { pathname, searchParams } = new URL(address, location.origin);
+  const { pathname: whole, searchParams } = new URL(address, location.origin);
+  const pathname = whole.replace(/\/$/, "");
   const conversation = /^\/c\/([0-9a-f-]{36})$/.exec(pathname);
   if (conversation?.[1] !== undefined) return { page: "conversation", id: conversation[1] };
   const token = inviteIn(pathname);
@@ -28,7 +30,8 @@ function parse(address: string): Route {
   if (pathname === "/login") return { page: "login", error: searchParams.get("error"), next };
   if (pathname === "/auth/success") return { page: "success", next };
   if (pathname === "/administration") return { page: "administration" };
-  return pathname === "/settings" ? { page: "settings" } : { page: "new" };
+  if (pathname === "/settings") return { page: "settings" };
+  return pathname === "" || pathname === "/index.html" ? { page: "new" } : { page: "missing" };
 }
 
 export class Router {
