@@ -40,10 +40,11 @@ async function toError(response: Response): Promise<ApiError> {
   return new ApiError(response.status, problem.code ?? "UNKNOWN", detail, problem.errors ?? []);
 }
 
-async function send(method: string, path: string, body: unknown): Promise<Response> {
+async function send(method: string, path: string, body: unknown, key: string | undefined): Promise<Response> {
   const headers: Record<string, string> = { Accept: "application/json" };
   if (method !== "GET") headers["X-CSRF-TOKEN"] = csrfToken();
   if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (key !== undefined) headers["Idempotency-Key"] = key;
   const init: RequestInit = { method, headers, credentials: "same-origin", signal: AbortSignal.timeout(DEADLINE_MS) };
   try {
     return await fetch(path, body === undefined ? init : { ...init, body: JSON.stringify(body) });
@@ -52,20 +53,23 @@ async function send(method: string, path: string, body: unknown): Promise<Respon
   }
 }
 
-async function request(method: string, path: string, body?: unknown): Promise<Response> {
+async function request(method: string, path: string, body?: unknown, key?: string): Promise<Response> {
   const sent = csrfToken();
-  const response = await send(method, path, body);
+  const response = await send(method, path, body, key);
   if (response.ok) return response;
   const error = await toError(response);
   // Another answer brought new cookies while this request was on its way; it was refused before anything was done.
-  if (error.code === "RGP.AUTH.CSRF" && method !== "GET" && csrfToken() !== sent) return request(method, path, body);
+  if (error.code === "RGP.AUTH.CSRF" && method !== "GET" && csrfToken() !== sent) return request(method, path, body, key);
   if (error.code === "RGP.AUTH.REQUIRED" || error.code === "RGP.AUTH.SESSION_EXPIRED") onSignedOut();
   throw error;
 }
 
-/** The answer is trusted to have the contract's shape: it comes from the server that this page came from. */
-export async function call<Answer>(method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE", path: string, body?: unknown): Promise<Answer> {
-  const response = await request(method, path, body);
+/**
+ * The answer is trusted to have the contract's shape: it comes from the server that this page came from. A repeated call with the same
+ * `key` and body is done once.
+ */
+export async function call<Answer>(method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE", path: string, body?: unknown, key?: string): Promise<Answer> {
+  const response = await request(method, path, body, key);
   return (response.status === 204 ? undefined : await response.json()) as Answer;
 }
 

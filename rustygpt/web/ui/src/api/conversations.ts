@@ -10,7 +10,8 @@ export type ConversationChange = UpdateConversation;
 
 const one = (id: string): string => `/api/conversations/${id}`;
 
-export const createConversation = (body: NewConversation): Promise<Conversation> => call("POST", "/api/conversations", body);
+/** `key` makes a repeated request the same conversation. */
+export const createConversation = (body: NewConversation, key: string): Promise<Conversation> => call("POST", "/api/conversations", body, key);
 export const changeConversation = (id: string, body: ConversationChange): Promise<Conversation> => call("PATCH", one(id), body);
 export const archiveConversation = (id: string): Promise<void> => call("DELETE", one(id));
 export const readModels = (): Promise<Models> => call("GET", "/api/models");

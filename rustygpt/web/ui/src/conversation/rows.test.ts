@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { Message } from "../api/types";
 import { snapshotAt, World } from "../stream/world.testing";
 import { excerpt, lastAnswerable, readMarks, running, toRows } from "./rows";
-import { titleOf } from "./start";
+import { titleOf } from "./title";
 
 const world = new World([{ kind: "post" }, { kind: "other" }, { kind: "answer" }, { kind: "delta", text: "Hi" }]);
 const messages = snapshotAt(world, world.head).items.toReversed();
