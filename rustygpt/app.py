@@ -172,7 +172,7 @@ def _build_parts(settings: Settings, dsn: str) -> Parts:
         passwords=Passwords(settings.auth),
         catalogue=catalogue,
         seats=seats,
-        answers=OpenAnswers(settings.assistant.shutdown_grace_seconds),
+        answers=OpenAnswers(database, settings.assistant.shutdown_grace_seconds, settings.sse.session_poll_seconds),
         coordinator=coordinator,
         sweeper=Sweeper(coordinator, find_ended),
         event_log=event_log,
@@ -195,6 +195,7 @@ def _listen(parts: Parts) -> None:
     bus.listen(on_signal=parts.queue.on_signal, on_transient=parts.queue.on_transient)
     coordinator.transients.restore_by(parts.queue.restore)
     bus.listen(on_signal=parts.sweeper.on_signal)
+    bus.listen(on_signal=parts.answers.on_signal)
     bus.listen(on_signal=parts.runner.on_signal)
     bus.listen(on_signal=parts.limits.on_signal)
     bus.listen(on_signal=parts.runtime.on_signal)

@@ -105,6 +105,7 @@ async def running(parts: Parts) -> AsyncIterator[None]:
             parts.coordinator.transients.run,
             parts.queue.run,
             parts.sweeper.run,
+            parts.answers.run,
             parts.event_log.run,
             parts.limits.run,
             parts.runtime.run,

@@ -89,7 +89,9 @@ class _Listing:
             self.error = str(error) or f"{self.provider.name} did not list its models in time."
         if self.error != before:
             log.info("provider_listed", provider=self.provider.name, models=len(self.models), reason=self.error)
-        self.known |= {model.id: model for model in self.models}
+        listed = {model.id: model for model in self.models}
+        # In the order of the last list, which decides the default: not in the order in which this process came to know them.
+        self.known = listed | {name: model for name, model in self.known.items() if name not in listed}
         self.asked_at = datetime.now(UTC)
         self._asked_at = time.monotonic()
         self._took_seconds = self._asked_at - started

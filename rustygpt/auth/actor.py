@@ -21,7 +21,7 @@ REFUSAL_KEY: Final = "rustygpt.actor_refusal"
 
 UserRole = Literal["admin", "user"]
 Scope = Literal["chat", "v1", "admin"]
-"""What an API key is good for: `chat` is `/api`, `v1` is `/v1`, `admin` is `/api/admin`, `/api/config` and changes of `/api/models`."""
+"""What an API key is good for: `chat` is `/api`, `v1` is `/v1`, `admin` is `/api/admin`, `/api/config` and `/api/models`."""
 
 
 @dataclass(frozen=True, slots=True)

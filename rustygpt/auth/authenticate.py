@@ -36,7 +36,7 @@ AnyActor = TypeVar("AnyActor", bound=Actor)
 class AuthenticationMiddleware:
     """Puts an Actor, or the reason why there is none, into the scope; asks for the CSRF token where a cookie made the actor.
 
-    `Authorization: Bearer sk-…` is an API key, and beats a cookie; it must have the scope that the path asks for.
+    `Authorization: Bearer sk-…` is an API key, and beats a cookie; it must have a scope that is good for the path.
 
     *trusted_urls* are URLs such as `https://chat.example.com` whose origins count as our own; empty ones are passed over.
     """
@@ -73,7 +73,7 @@ class AuthenticationMiddleware:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             # No browser adds this header by itself, so there is nothing to forge; and no cookie stands in for a bad key.
-            await self._admit(scope, self._find_key_actor(key.strip(), _scope_of(scope["method"], scope["path"])))
+            await self._admit(scope, self._find_key_actor(key.strip(), _scopes_of(scope["method"], scope["path"])))
             return send
         is_unsafe = scope["method"] not in SAFE_METHODS and scope["path"] not in CROSS_SITE_POSTS
         if is_unsafe:
@@ -101,7 +101,7 @@ class AuthenticationMiddleware:
             return None
         return actor
 
-    async def _find_key_actor(self, key: str, needed: KeyScope) -> KeyActor:
+    async def _find_key_actor(self, key: str, needed: tuple[KeyScope, ...]) -> KeyActor:
         """Raises InvalidCredentials, KeyRevoked, AccountDisabled, AwaitsApproval, Forbidden or Unavailable."""
         found = await find_api_key(self._database, key_hash=token_hash(key)) if is_api_key(key) else None
         if found is None:
@@ -112,15 +112,16 @@ class AuthenticationMiddleware:
             raise AccountDisabled
         if found.state == "pending":
             raise AwaitsApproval
-        if needed not in found.scopes:
-            raise Forbidden(f"This API key does not have the scope {needed}.")
+        if not any(scope in found.scopes for scope in needed):
+            raise Forbidden(f"This API key does not have the scope {' or '.join(needed)}.")
         return KeyActor(found.user_id, found.key_id, found.role, found.display_name, found.expires_at)
 
 
-def _scope_of(method: str, path: str) -> KeyScope:
+def _scopes_of(method: str, path: str) -> tuple[KeyScope, ...]:
+    """Return the scopes of which a key must have one."""
     if path.startswith("/v1/"):
-        return "v1"
+        return ("v1",)
     if path == "/api/models" or path.startswith("/api/models/"):
         is_shown = method in SAFE_METHODS and not path.startswith(MODEL_JOBS_PATH)
-        return "chat" if is_shown else "admin"
-    return "admin" if path.startswith("/api/admin/") or path == "/api/config" else "chat"
+        return ("chat", "admin") if is_shown else ("admin",)  # who may change models may see them
+    return ("admin",) if path.startswith("/api/admin/") or path == "/api/config" else ("chat",)

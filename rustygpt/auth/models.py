@@ -124,9 +124,10 @@ class ListedSession:
 
 @dataclass(frozen=True, slots=True)
 class EndedCredential:
-    """The id of a session or API key that may no longer be used."""
+    """A session or API key that may no longer be used. `user_status` says whether that is its user's; None when it is gone altogether."""
 
     credential_id: UUID
+    user_status: str | None
 
 
 @dataclass(frozen=True, slots=True)

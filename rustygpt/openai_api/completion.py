@@ -1,6 +1,6 @@
 """One answer to one request of /v1: a place at the provider, a piece of the asker's quota, and the provider's stream.
 
-However it ends (the model stops or fails, the deadline comes, the client hangs up, the process drains) the upstream's socket is closed, the place
+However it ends (the model stops or fails, the deadline comes, the client hangs up, the process drains, the credential ends) the upstream's socket is closed, the place
 and the quota are settled, and one outcome is counted.
 """
 
@@ -26,7 +26,8 @@ from rustygpt.assistant.providers.base import (
 )
 from rustygpt.assistant.seats import Seats
 from rustygpt.database.call import Caller
-from rustygpt.http.openai_error import OpenAIError
+from rustygpt.errors import DomainError
+from rustygpt.http.openai_error import OpenAIError, openai_error_of
 from rustygpt.ids import UserId
 from rustygpt.limits.quotas import Spent, reserved_quota
 from rustygpt.observability.metrics import Metrics
@@ -39,7 +40,7 @@ QUOTA_MARGIN_SECONDS: Final = 60.0
 
 Take = Callable[[StreamItem], Awaitable[None] | None]
 """Is given each item but the Finish as it comes; what it returns is awaited, and meanwhile the upstream is not read."""
-Stopped = Literal["gone", "drained"]
+Stopped = Literal["gone", "drained", "refused"]
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +74,7 @@ class Completion:
         self._scope: asyncio.Timeout | None = None
         self._stopped: Stopped | None = None
         self._stopped_at = 0.0
+        self._refusal: OpenAIError | None = None
         self._characters = 0
         self._bytes = 0
 
@@ -88,6 +90,11 @@ class Completion:
     def stop_for_drain(self) -> None:
         """The process ends."""
         self._stop("drained")
+
+    def stop_for_refusal(self, refusal: DomainError) -> None:
+        """The credential it was asked with has ended."""
+        self._refusal = openai_error_of(refusal)
+        self._stop("refused")
 
     def _stop(self, why: Stopped) -> None:
         """End it now; the upstream's socket is closed. Twice is once."""
@@ -166,6 +173,8 @@ class Completion:
     def _cut_short(self) -> tuple[OpenAIError, str]:
         if self._stopped == "gone":
             return OpenAIError(499, "The client hung up.", "client_gone"), "cancelled"
+        if self._stopped == "refused" and self._refusal is not None:
+            return self._refusal, "cancelled"
         if self._stopped == "drained":
             message = "The server stopped while this was being written."
             return OpenAIError(503, message, "generation_interrupted", None, 1), "interrupted"

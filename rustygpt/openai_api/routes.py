@@ -18,7 +18,7 @@ from rustygpt.assistant.providers.base import CompletionRequest, ModelInfo, Prov
 from rustygpt.auth.actor import Actor, actor_of
 from rustygpt.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
 from rustygpt.http.body import read_lenient
-from rustygpt.http.openai_error import openai_error_response
+from rustygpt.http.openai_error import OpenAIError, openai_error_response
 from rustygpt.http.request import idempotency_key
 from rustygpt.http.response import json_response
 from rustygpt.ids import new_uuid
@@ -27,6 +27,7 @@ from rustygpt.openai_api.completion import QUOTA_MARGIN_SECONDS, Completion, Des
 from rustygpt.openai_api.exchange import Exchange, Label
 from rustygpt.openai_api.failures import failure_of
 from rustygpt.openai_api.shapes import CHAT_ANSWER, EmbeddingList, ModelEntry, ModelList
+from rustygpt.openai_api.stoppable_work import StoppableWork
 from rustygpt.openai_api.stored import StoredAnswer, Threads
 from rustygpt.openai_api.turns import read_turns
 from rustygpt.openai_api.usage import estimate_text_tokens
@@ -120,14 +121,15 @@ class OpenAIRoutes:
     async def embeddings(self, request: Request) -> Response:
         """Turn texts into vectors."""
         actor = actor_of(request)
-        self._answers.require_open()
-        body = await read_lenient(request, EmbeddingsBody, max_bytes=self._max_body_bytes)
-        warnings = body.unknown()
-        try:
-            provider, model = await self._catalogue.resolve(body.model, "embed")
-            vectors, tokens, is_estimated = await self._embed(actor, provider, model, body.texts)
-        except ProviderError as error:
-            return openai_error_response(failure_of(error))
+        with self._answers.watched(actor) as watch:
+            body = await read_lenient(request, EmbeddingsBody, max_bytes=self._max_body_bytes)
+            warnings = body.unknown()
+            try:
+                provider, model = await self._catalogue.resolve(body.model, "embed")
+                async with StoppableWork(watch):
+                    vectors, tokens, is_estimated = await self._embed(actor, provider, model, body.texts)
+            except ProviderError as error:
+                return openai_error_response(failure_of(error))
         is_packed = body.encoding_format == "base64"
         usage = {"prompt_tokens": tokens, "total_tokens": tokens, **({"estimated": True} if is_estimated else {})}
         data = [
@@ -177,14 +179,27 @@ class OpenAIRoutes:
         """
         request = Request(scope, receive)
         actor = actor_of(request)
-        self._answers.require_open()
-        body = await read_lenient(request, ChatBody, max_bytes=self._max_body_bytes)
+        with self._answers.watched(actor) as watch:
+            body = await read_lenient(request, ChatBody, max_bytes=self._max_body_bytes)
+            asked = await self._ask(actor, request, body)
+            if isinstance(asked, OpenAIError):
+                await openai_error_response(asked)(scope, receive, send)
+                return
+            answer, label = asked
+            watch.attach(answer)
+            exchange = Exchange(scope, receive, send, self._sse)
+            if body.stream:
+                await exchange.stream(answer, label, include_usage=body.include_usage)
+            else:
+                await exchange.whole(answer, label)
+
+    async def _ask(self, actor: Actor, request: Request, body: ChatBody) -> tuple[Completion | StoredAnswer, Label] | OpenAIError:
+        """Return the answer that is to be run, and what it is called."""
         turns, ignored = read_turns(body.messages)
         try:
             provider, model = await self._catalogue.resolve(body.model)
         except ProviderError as error:
-            await openai_error_response(failure_of(error))(scope, receive, send)
-            return
+            return failure_of(error)
         asked = CompletionRequest(
             model, turns, body.sampling(), tuple(body.tools or ()), body.tool_choice, body.response_format, is_verbatim=True
         )
@@ -193,22 +208,12 @@ class OpenAIRoutes:
             warnings += [*asked.parameters(), *(["messages"] if len(turns) > 1 else [])]
             stored = await self._threads.ask(actor, body.place, turns, model=body.model, key=idempotency_key(request))
             extra = {"rustygpt": stored.place, **({"warnings": warnings} if warnings else {})}
-            label = Label(completion_id(stored.message_id), model, extra)
-            await self._write(Exchange(scope, receive, send, self._sse), stored, label, body)
-            return
+            return stored, Label(completion_id(stored.message_id), model, extra)
         if asked.has_images and not provider.capabilities.sees_images:
             raise Invalid(errors=(FieldError("messages", f"hold a picture, which models of {provider.name} cannot see"),))
         warnings += asked.unsupported(provider.capabilities)
         label = Label(completion_id(new_uuid()), model, {"warnings": warnings} if warnings else {})
-        answer = Completion(self._desk, provider, asked, actor.user_id)
-        await self._write(Exchange(scope, receive, send, self._sse), answer, label, body)
-
-    async def _write(self, exchange: Exchange, answer: Completion | StoredAnswer, label: Label, body: ChatBody) -> None:
-        with self._answers.entered(answer):
-            if body.stream:
-                await exchange.stream(answer, label, include_usage=body.include_usage)
-            else:
-                await exchange.whole(answer, label)
+        return Completion(self._desk, provider, asked, actor.user_id), label
 
 
 class _Endpoint:

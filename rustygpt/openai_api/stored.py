@@ -1,7 +1,7 @@
 """Answers that are stored: with `metadata.rustygpt` the question is posted into a thread, and its reply followed while readers see it too.
 
 The ordinary way: the member's rights, limits, quota and queue, the conversation's own prompt and parameters. What the request says beyond its last turn is not
-heeded, and named so. Hanging up stops the reply, for everybody.
+heeded, and named so. Hanging up stops the reply, for everybody; so does the end of the credential.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import structlog
 from rustygpt.assistant.procedures import cancel_generation
 from rustygpt.assistant.providers.base import Delta, FinishReason, PromptMessage, Usage
 from rustygpt.errors import Conflict, DomainError, FieldError, Invalid
-from rustygpt.http.openai_error import OpenAIError
+from rustygpt.http.openai_error import OpenAIError, openai_error_of
 from rustygpt.ids import ConversationId, MessageId, Position, UserId
 from rustygpt.messages.models import MAX_CONTENT_CHARACTERS
 from rustygpt.messages.procedures import get_message, post_message
@@ -102,6 +102,7 @@ class StoredAnswer:
         self._turns = turns
         self._scope: asyncio.Timeout | None = None
         self._stopped = ""
+        self._refusal: OpenAIError | None = None
         self._characters = 0
 
     @property
@@ -116,6 +117,11 @@ class StoredAnswer:
     def stop_for_drain(self) -> None:
         """The process ends: the reply has its own last word."""
         self._stop("drained")
+
+    def stop_for_refusal(self, refusal: DomainError) -> None:
+        """The credential it was asked with has ended: stop the reply."""
+        self._refusal = openai_error_of(refusal)
+        self._stop("refused")
 
     def _stop(self, why: str) -> None:
         if not self._stopped:
@@ -134,6 +140,8 @@ class StoredAnswer:
             if self._stopped == "drained":
                 return OpenAIError(503, "The server is shutting down; the answer goes on in its thread.", "unavailable", None, 1)
             await self._cancel()
+            if self._stopped == "refused" and self._refusal is not None:
+                return self._refusal
             return OpenAIError(504, "The answer took longer than the server allows.", "generation_timeout")
         finally:
             self._scope = None

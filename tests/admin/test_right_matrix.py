@@ -66,6 +66,8 @@ class Rule:
             return done if owner_of_key == "administrator" and scope in ("", "admin") else FORBIDDEN
         if self.kind == "v1":
             return done if scope in ("", "v1") else FORBIDDEN
+        if self.kind == "models" and scope == "admin":
+            return done
         if scope not in ("", "chat") or (scope and self.kind == "session"):
             return FORBIDDEN
         if self.kind == "author":  # the owner of the place
@@ -124,13 +126,13 @@ RULES: Final = {
     f"GET {A}/assignments": Rule("admin", 200),
     f"POST {A}/assignments": Rule("admin", 404, "RGP.NOT_FOUND", {"profile_id": UNKNOWN, "route": "/api/models"}),
     f"DELETE {A}/assignments/{{assignment_id}}": Rule("admin", 404, "RGP.NOT_FOUND"),
-    "GET /api/models": Rule("user", 200),
+    "GET /api/models": Rule("models", 200),
     "GET /v1/models": Rule("v1", 200),
     "GET /v1/models/{model}": Rule("v1", 404, "model_not_found"),
     "POST /v1/chat/completions": Rule("v1", 200, None, {"model": "demo", "messages": [{"role": "user", "content": "Hello"}]}),
     "POST /v1/embeddings": Rule("v1", 400, "provider_rejected", {"model": "demo", "input": "Hello"}),
     "POST /api/models": Rule("admin", 415, "RGP.MEDIA_TYPE"),
-    "GET /api/models/{model_id}": Rule("user", 404, "RGP.NOT_FOUND"),
+    "GET /api/models/{model_id}": Rule("models", 404, "RGP.NOT_FOUND"),
     "DELETE /api/models/{model_id}": Rule("admin", 404, "RGP.NOT_FOUND"),
     "POST /api/models/pull": Rule("admin", 422, "RGP.VALIDATION", {"source": "llama3.2"}),
     "GET /api/models/jobs": Rule("admin", 200),

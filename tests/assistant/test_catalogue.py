@@ -1,6 +1,7 @@
 """Which models are found, which one is the default, and how models are named."""
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -167,6 +168,29 @@ async def test_chosen_default_wins(ollama: ScriptedServer, tmp_path: Path, chose
         assert (await catalogue.resolve(None))[1] == "qwen3:8b"
         assert (catalogue.detection().default_provider, catalogue.detection().default_model) == ("ollama", "qwen3:8b")
         assert "as assistant.default_model" in catalogue.detection().sentence
+
+
+async def test_added_file_never_takes_the_default(gguf_dir: Path) -> None:
+    """Among files the oldest answers, then by name: for who saw the others come, for who starts later, and as long as it is there."""
+    settings = AssistantSettings(ollama_base_url=NOBODY)
+    models = gguf_dir / "models"
+    async with opened(settings, gguf_dir) as running:
+        for name, seconds in (("aaa", 60), ("zzz", 30), ("bbb", 30)):
+            shutil.copyfile(models / "story.gguf", models / f"{name}.gguf")
+            at = models.joinpath("story.gguf").stat().st_mtime + seconds
+            os.utime(models / f"{name}.gguf", (at, at))
+        await running.refresh()
+        async with opened(settings, gguf_dir) as restarted:
+            for catalogue in (running, restarted):
+                assert catalogue.default_model() == "story"
+                names = [model.id for model in await catalogue.models() if model.provider == "llama_cpp"]
+                assert names == ["story", "bbb", "zzz", "aaa"]
+            (models / "story.gguf").unlink()
+            for catalogue in (running, restarted):
+                await catalogue.refresh()
+                assert catalogue.default_model() == "bbb"
+    async with opened(AssistantSettings(ollama_base_url=NOBODY, default_model="aaa"), gguf_dir) as chosen:
+        assert chosen.default_model() == "aaa"
 
 
 async def test_missing_chosen_default_is_no_demo(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ async def test_what_is_not_ours_is_not_deleted(ada: Person, data_dir: Path, stor
 
 async def test_broken_and_split_files_are_deleted(ada: Person, folder: Path, story: bytes) -> None:
     """What no provider offers goes by its name; of a split model all parts go, and nothing else."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "broken.gguf").write_bytes(b"nothing")
     for number in (1, 2):
         (folder / f"big-0000{number}-of-00002.gguf").write_bytes(story)
@@ -74,7 +74,7 @@ async def test_broken_and_split_files_are_deleted(ada: Person, folder: Path, sto
 
 
 async def test_users_see_models_and_change_none(ada: Person, site: object, story: bytes, folder: Path) -> None:
-    """A user reads the list and one model; an administrator's key without the scope admin changes nothing, with it, it does."""
+    """A user reads the list and one model; an administrator's key without the scope admin changes nothing, with it, it reads and does."""
     made = await ada.request("POST", "/api/models", files={"file": ("story.gguf", story)})
     assert made.status_code == 201
     async with await Person(str(ada.client.base_url)).register("Bob") as bob:
@@ -84,6 +84,7 @@ async def test_users_see_models_and_change_none(ada: Person, site: object, story
     for scopes in (["chat", "v1"], ["admin"]):
         key = (await ada.post("/api/keys", {"name": "Key", "scopes": scopes})).json()["key"]
         async with httpx2.AsyncClient(base_url=ada.client.base_url, headers={"Authorization": f"Bearer {key}"}) as program:
+            assert [(await program.get(f"/api/models{one}")).status_code for one in ("", "/story")] == [200, 200]
             statuses.append((await program.delete("/api/models/story")).status_code)
     assert statuses == [403, 204]
     assert names(folder) == []

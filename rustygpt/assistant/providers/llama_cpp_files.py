@@ -5,6 +5,7 @@ Parts of a split model after the first, and projectors, are no models of their o
 
 import asyncio
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,7 @@ class ModelFile:
     path: Path
     size_bytes: int
     uses: frozenset[ModelUse]
+    modified_ns: int
 
 
 class ModelFiles:
@@ -37,23 +39,29 @@ class ModelFiles:
         self._configured = configured
 
     async def list(self) -> dict[str, ModelFile]:
-        """Return the models by id, the configured one first. Raises ProviderRejected."""
+        """Return the models by id: the configured one first, then the oldest file, then by name. Raises ProviderRejected.
+
+        The first that chats is the default where nobody chose. By age, so that adding a file never changes who answers.
+        """
         return await asyncio.to_thread(self._list)
 
     def _list(self) -> dict[str, ModelFile]:
-        candidates = []
+        configured, others = [], []
         try:
             if self._configured:
-                candidates.append(self._folder / Path(self._configured).expanduser())  # absolute stays absolute
+                configured.append(self._folder / Path(self._configured).expanduser())  # absolute stays absolute
             if self._folder.is_dir():
-                candidates += sorted(self._folder.glob("*.gguf"))
+                others += list(self._folder.glob("*.gguf"))
         except (OSError, RuntimeError):  # RuntimeError: ~somebody who does not exist
             raise ProviderRejected("The models folder of this server cannot be read.") from None
         found: dict[str, ModelFile] = {}
-        for path in candidates:
-            if (file := _read(path)) is not None:
-                found.setdefault(path.name.removesuffix(".gguf"), file)
+        for file in (*_read_all(configured), *sorted(_read_all(others), key=lambda file: (file.modified_ns, file.path.name))):
+            found.setdefault(file.path.name.removesuffix(".gguf"), file)
         return found
+
+
+def _read_all(paths: Iterable[Path]) -> list[ModelFile]:
+    return [file for path in paths if (file := _read(path)) is not None]
 
 
 def _read(path: Path) -> ModelFile | None:
@@ -66,11 +74,13 @@ def _read(path: Path) -> ModelFile | None:
             return None
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
-            size = path.stat().st_size
+            status = path.stat()
         magic, version = GGUF_START.unpack_from(head)
     except (OSError, struct.error):
         return None
-    return ModelFile(path, size, _uses(head)) if magic == b"GGUF" and version in GGUF_VERSIONS else None
+    if magic != b"GGUF" or version not in GGUF_VERSIONS:
+        return None
+    return ModelFile(path, status.st_size, _uses(head), status.st_mtime_ns)
 
 
 def _uses(head: bytes) -> frozenset[ModelUse]:

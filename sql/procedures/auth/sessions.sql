@@ -224,20 +224,19 @@ end
 $$;
 
 -- ended_credentials: which of these sessions and API keys may no longer be used, because they are gone, revoked, expired or their
--- user is disabled. For live streams: reads only, so that an open stream never keeps its session alive.
-create or replace function rustygpt_api.ended_credentials(p_credentials uuid[]) returns table (credential_id uuid)
+-- user is disabled. For live streams and answers: reads only, so that an open stream never keeps its session alive.
+-- Returns a row for each with the status of its user, which says why; without one when the credential itself is gone.
+create or replace function rustygpt_api.ended_credentials(p_credentials uuid[])
+returns table (credential_id uuid, user_status text)
 language sql stable security definer set search_path = rustygpt, pg_temp as $$
-  select asked.id
+  select asked.id, coalesce(su.status, ku.status)
   from unnest(p_credentials) as asked (id)
-  where not exists (
-    select from sessions s
-    join users u on u.id = s.user_id
-    where s.id = asked.id and is_live(s, now()) and u.status = 'active'
-  ) and not exists (
-    select from api_keys k
-    join users u on u.id = k.user_id
-    where k.id = asked.id and is_key_live(k, now()) and u.status = 'active'
-  )
+  left join sessions s on s.id = asked.id
+  left join users su on su.id = s.user_id
+  left join api_keys k on k.id = asked.id
+  left join users ku on ku.id = k.user_id
+  where (s.id is null or not is_live(s, now()) or su.status <> 'active')
+    and (k.id is null or not is_key_live(k, now()) or ku.status <> 'active')
 $$;
 
 -- count_active_sessions: how many sessions are live, for the gauge.
