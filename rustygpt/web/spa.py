@@ -7,6 +7,7 @@ of the API gets its 404 or 405 and not a surprising 200.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +34,8 @@ RESERVED: Final = frozenset(
     )
 )
 """First segments of paths that are the server's own."""
+PAGES: Final = re.compile(r"(?:c/[0-9a-f-]{36}|invite/[\w-]{1,256}|auth/success|administration|login|settings)?/?", re.ASCII)
+"""What the page has something to show for (routing/router.svelte.ts); elsewhere it says that there is nothing, and so does the status."""
 INDEX: Final = "index.html"
 DOCS: Final = "docs.html"
 IMMUTABLE: Final = "public, max-age=31536000, immutable"
@@ -58,6 +61,9 @@ NOT_BUILT: Final = (
     "The API is at /api, its health at /readyz.\n"
 )
 FILE: Final = Answer(bytes, "The file.", "*/*", headers=("Cache-Control",))
+NOTHING_THERE: Final = Answer(
+    bytes, "The page, which says that there is nothing at this address.", "*/*", headers=("Cache-Control",)
+)
 NO_PAGE: Final = Answer(str, "The page is not built.", "text/plain", headers=("Retry-After",))
 
 
@@ -106,7 +112,7 @@ class _Page:
         tag="Documents",
         who="anyone",
         path=(Parameter("path", str, "Any address that is not the server's own."),),
-        answers={200: FILE, 503: NO_PAGE},
+        answers={200: FILE, 404: NOTHING_THERE, 503: NO_PAGE},
         errors=(NotFound,),
     )
     async def page(self, request: Request) -> Response:
@@ -116,7 +122,11 @@ class _Page:
             return await self._file(path, request.scope, ASK_AGAIN)
         if not _wants_html(request):
             raise NotFound
-        return await self._built(INDEX, request.scope)
+        response = await self._built(INDEX, request.scope)
+        # What is not 200 is not built (503), or not sent again (304).
+        if response.status_code == 200 and PAGES.fullmatch(path) is None:
+            response.status_code = 404
+        return response
 
     @operation("load_docs", tag="Documents", who="anyone", answers={200: FILE, 503: NO_PAGE})
     async def docs(self, request: Request) -> Response:

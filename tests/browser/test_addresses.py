@@ -12,7 +12,9 @@ async def test_unknown_address_says_so_and_leads_home(site: Site, arrive: Arrive
     ada = await arrive(site.url)
     page = ada.page
     await ada.set_up("Ada")
-    await page.goto(f"{site.url}/nonsense/x")
+    answer = await page.goto(f"{site.url}/nonsense/x")
+    assert answer is not None
+    assert answer.status == 404
     missing = page.get_by_role("heading", name="There is nothing at this address")
     await expect(missing).to_be_visible()
     assert await ada.violations() == []
@@ -29,6 +31,8 @@ async def test_known_addresses_have_their_pages(site: Site, arrive: Arrive, path
     """A slash at the end makes no difference."""
     ada = await arrive(site.url)
     await ada.set_up("Ada")
-    await ada.page.goto(f"{site.url}{path}")
+    answer = await ada.page.goto(f"{site.url}{path}")
+    assert answer is not None
+    assert answer.status == 200
     await expect(ada.page.get_by_role("heading", level=1)).to_be_visible()
     await expect(ada.page.get_by_role("heading", name="There is nothing at this address")).to_have_count(0)

@@ -44,13 +44,24 @@ async def _things(_request: Request) -> Response:
     return PlainTextResponse("things")
 
 
-@pytest.mark.parametrize("path", ["/", "/c/01a1fe0f-b5ba-7ee0-81f5-4fa7ddca167a", "/settings", "/some/day"])
+@pytest.mark.parametrize(
+    "path", ["/", "/c/01a1fe0f-b5ba-7ee0-81f5-4fa7ddca167a", "/settings", "/settings/", "/login", "/invite/a_B-1"]
+)
 def test_every_address_of_the_page_is_the_page(client: TestClient, path: str) -> None:
     """The page's own script knows what its addresses mean, so a reload works on each."""
     answer = client.get(path, headers={"Accept": "text/html,application/xhtml+xml"})
     assert answer.status_code == 200
     assert "<title>Page</title>" in answer.text
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert answer.headers["cache-control"] == "no-cache"
+
+
+@pytest.mark.parametrize("path", ["/some/day", "/c/1", "/settings/more", "/login%20", "/invite/"])
+def test_address_that_the_page_does_not_know_is_a_404(client: TestClient, path: str) -> None:
+    """With the page, which says so to people."""
+    answer = client.get(path, headers={"Accept": "text/html"})
+    assert answer.status_code == 404
+    assert "<title>Page</title>" in answer.text
     assert answer.headers["cache-control"] == "no-cache"
 
 

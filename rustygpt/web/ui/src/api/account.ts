@@ -2,7 +2,7 @@
 
 import { call } from "./client";
 import type { Registration } from "./schema";
-import type { Identities, Me, Page, SessionItem, SetupState, SignedIn } from "./types";
+import type { Identities, Me, Page, QuotaState, SessionItem, SetupState, SignedIn } from "./types";
 
 export type { Registration } from "./schema";
 
@@ -19,3 +19,4 @@ export const changePassword = (current_password: string | null, new_password: st
   call("POST", "/api/auth/password", current_password === null ? { new_password } : { current_password, new_password });
 export const listIdentities = (): Promise<Identities> => call("GET", "/api/auth/identities");
 export const unlinkIdentity = (provider: string): Promise<void> => call("DELETE", `/api/auth/identities/${provider}`);
+export const readUsage = (): Promise<QuotaState> => call("GET", "/api/usage");

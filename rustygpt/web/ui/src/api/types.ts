@@ -4,8 +4,8 @@
 import type * as wire from "./schema";
 
 export type {
-  Assignment, AuditEntry, Conversation, EffectiveSettings, Failure, Identities, Invite, Job, Me, Message, Model, Models, NewInvite, Posted, Problem, PromptContext, Session,
-  NewUserBody, Profile, ProfileBody, SetupState, SignedIn, Timing, Usage, User,
+  Assignment, AuditEntry, Conversation, EffectiveSettings, Failure, Identities, Invite, Job, Me, Message, Model, Models, NewInvite, Posted, Problem, PromptContext, QuotaState, Session,
+  NewUserBody, Profile, ProfileBody, SetupState, Share, SignedIn, Timing, Usage, User,
 } from "./schema";
 
 export type Role = wire.Member["role"];

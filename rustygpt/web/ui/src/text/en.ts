@@ -313,6 +313,16 @@ export const en = {
     endSession: "End",
     endSessionOf: (device: string) => `End the session on ${device}`,
   },
+  use: {
+    title: "Your use of the models",
+    answers: "Answers",
+    tokens: "Tokens",
+    used: (count: string) => `${count} used, no limit`,
+    usedOf: (count: string, limit: string) => `${count} of ${limit} used`,
+    reserved: (count: string) => `${count} set aside for what is being written`,
+    until: (when: string) => `Counted until ${when}; then it begins anew.`,
+    notBegun: (hours: string) => `Counted for ${hours} hours from your next question on.`,
+  },
   keys: {
     title: "API keys",
     hint: "A program that has a key acts in your name, within what the key may do.",
