@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import Any, Final, Literal
 from uuid import UUID
 
+from rustygpt.observability.metrics import Metrics
 from rustygpt.streaming.cursor import Cursor
 from rustygpt.streaming.events import LoggedEvent
 from rustygpt.streaming.frames import Frame, encode_control, encode_event
@@ -53,6 +54,14 @@ class Block:
     coalesced: int = 0
     dropped: Mapping[str, int] = field(default_factory=dict)
     gaps: int = 0
+
+    def count_in(self, metrics: Metrics) -> None:
+        """Count what a slow reader got merged, or did not get."""
+        metrics.sse_events_coalesced_total.inc(self.coalesced)
+        for kind, count in self.dropped.items():
+            metrics.sse_events_dropped_total.labels(kind, "slow_consumer").inc(count)
+        if self.gaps:
+            metrics.sse_gap_total.labels("slow_consumer").inc(self.gaps)
 
 
 def level_of(events: int, size_bytes: int, capacity: int) -> Level:

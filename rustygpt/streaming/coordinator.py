@@ -20,8 +20,8 @@ from rustygpt.database.call import Caller
 from rustygpt.errors import DomainError
 from rustygpt.ids import ConversationId, Position, UserId
 from rustygpt.observability.metrics import Metrics
-from rustygpt.streaming.backpressure import Block
-from rustygpt.streaming.events import LoggedEvent
+from rustygpt.streaming.arrivals import Arrivals
+from rustygpt.streaming.events import REWRITING, LoggedEvent
 from rustygpt.streaming.frames import Frame, MemberChange, encode_chunk, encode_event
 from rustygpt.streaming.pages import WHOLE_LOG, Page, Pages
 from rustygpt.streaming.procedures import (
@@ -66,6 +66,7 @@ class Coordinator:
         self._next_look_at = 0.0
         self._wake = asyncio.Event()
         self._pages = Pages()
+        self._arrivals = Arrivals()
 
     async def open(self) -> None:
         """Start at the log's end. Raises Unavailable."""
@@ -133,6 +134,11 @@ class Coordinator:
         if self._wanted > self.head:
             self._wake.set()
 
+    async def reach(self, position: int) -> bool:
+        """Wait until `head` is at *position*: nothing deleted or edited by then is in a ring or page any more. False when it takes too long."""
+        self.wake(Position(position))
+        return self.head >= position or await self._arrivals.wait(position)
+
     def on_signal(self, kind: SignalKind, key: str) -> None:
         """Hear that something may have been missed."""
         if kind == "look":
@@ -194,21 +200,10 @@ class Coordinator:
         return await self._pages.get((WHOLE_LOG, after), read)
 
     def _encode_page(self, events: Sequence[LoggedEvent], upto: int) -> Page:
-        self._count_replay(events)
-        is_full = len(events) == PAGE_EVENTS
-        return Page([encode_event(event, self.epoch) for event in events], events[-1].position if is_full else upto)
-
-    def _count_replay(self, events: Sequence[LoggedEvent]) -> None:
         for kind, count in Counter(event.type for event in events).items():
             self.metrics.sse_replay_events_total.labels(kind).inc(count)
-
-    def count_slow(self, block: Block) -> None:
-        """Count what a slow reader got merged, or did not get."""
-        self.metrics.sse_events_coalesced_total.inc(block.coalesced)
-        for kind, count in block.dropped.items():
-            self.metrics.sse_events_dropped_total.labels(kind, "slow_consumer").inc(count)
-        if block.gaps:
-            self.metrics.sse_gap_total.labels("slow_consumer").inc(block.gaps)
+        is_full = len(events) == PAGE_EVENTS
+        return Page([encode_event(event, self.epoch) for event in events], events[-1].position if is_full else upto)
 
     # --- inside ------------------------------------------------------------------------------------------------------------
 
@@ -236,6 +231,7 @@ class Coordinator:
     def _begin_anew(self, position: int) -> None:
         """Go on at *position* with empty rings, and send every reader to ask where it stands."""
         self.head = position
+        self._arrivals.tell(position)
         self._pages.clear()
         for conversation_id in self._rings:
             self._rings[conversation_id] = self._new_ring()
@@ -249,6 +245,7 @@ class Coordinator:
         while self.head < self._wanted:
             if not self._rings and not self._by_user:
                 self.head = self._wanted
+                self._pages.clear()  # nobody looks whether a text was deleted on the way
                 return
             events = await read_events(self.database, after=self.head, limit=TAIL_EVENTS)
             if events and events[0].position > self.head + 1:
@@ -270,7 +267,10 @@ class Coordinator:
                 self._tell_member(frame.change, conversation_id, event.position)
             if (ring := self._rings.get(conversation_id)) is not None:
                 ring.append(frame)
+        if event.type in REWRITING:
+            self._pages.clear()
         self.head = event.position
+        self._arrivals.tell(self.head)
         if frame is not None and conversation_id is not None:
             self._hand_out(frame, conversation_id)
 

@@ -1,7 +1,8 @@
 """Pages of the log, read once for all who ask for them within a few seconds: a thousand readers that come back cost a query a page.
 
-What lies at or below the position that a page was read up to never changes, so a kept page, or the rest of one from the middle on, is
-as true as a new one; it is bounded for memory's sake only. Another history begins with no pages.
+What lies at or below the position that a page was read up to changes only when a message is deleted or edited, and then all pages are
+forgotten; so a kept page, or the rest of one from the middle on, is as true as a new one; it is bounded for memory's sake only. Another
+history begins with no pages.
 """
 
 import asyncio
@@ -64,7 +65,7 @@ class Pages:
                 continue
 
     def clear(self) -> None:
-        """Forget everything: history is another one."""
+        """Forget everything, and do not keep what is being read: history is another one, or tells a text otherwise from now on."""
         self._reading.clear()
         self._kept.clear()
         self._starts.clear()
@@ -87,7 +88,7 @@ class Pages:
             raise
         else:
             future.set_result(page)
-            # Else history changed meanwhile; and a page that leads nowhere must be read again.
+            # Else they were cleared meanwhile; and a page that leads nowhere must be read again.
             if self._reading.get(key) is future and page.upto > key[1]:
                 self._keep(key, page)
             return page

@@ -7,6 +7,7 @@ whose cursor is below `floor` reads the log instead. Rings exist only while thei
 from bisect import bisect_right
 from collections.abc import Sequence
 
+from rustygpt.streaming.events import REWRITING
 from rustygpt.streaming.frames import Frame
 
 
@@ -22,9 +23,11 @@ class Ring:
         self._bytes = 0
 
     def append(self, frame: Frame) -> None:
-        """Add the newest frame. Its position must lie above all others."""
+        """Add the newest frame. Its position must lie above all others. One that takes back or changes a text makes the ring forget the others."""
         if frame.position <= (self._positions[-1] if self._positions else self.floor):
             raise ValueError(f"position {frame.position} is not above the ring's tail")
+        if frame.type in REWRITING:
+            self._forget()
         self._frames.append(frame)
         self._positions.append(frame.position)
         self._bytes += len(frame.data)
@@ -62,3 +65,11 @@ class Ring:
             self.floor = self._positions[keep_from - 1]
             del self._frames[:keep_from], self._positions[:keep_from]
             self._bytes -= dropped
+
+    def _forget(self) -> None:
+        """Let go of every frame: who still lacks some reads them in the log, where a text in them is told otherwise by now."""
+        if self._positions:
+            self.floor = self._positions[-1]
+            self._frames.clear()
+            self._positions.clear()
+            self._bytes = 0

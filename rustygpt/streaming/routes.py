@@ -116,6 +116,9 @@ class StreamRoutes:
                 await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
                 await send({"type": "http.response.body", "body": b""})
                 return
+            if opened.start < opened.head and not await self._coordinator.reach(opened.head):
+                await _send_away(send)  # what this process has in memory may still hold a text that was deleted
+                return
             connection = Connection(subscriber, actor, self._coordinator, self._sweeper)
             connection.prepare(start, opened)
             del start, opened  # an idle stream would keep them, and with them the ids of all of a user's conversations

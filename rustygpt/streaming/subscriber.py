@@ -229,7 +229,7 @@ class Subscriber(ABC):
         frames, cursor = _cut(pending, level)
         block = build_block(frames, level, coordinator.epoch, settings.backpressure.drop_strategy)
         coordinator.sent.update(block.sent)
-        coordinator.count_slow(block)
+        block.count_in(coordinator.metrics)
         await self._send(send, block.data + self._take_states(level))
         self.cursor = cursor
 

@@ -1,7 +1,32 @@
--- A row of the log as readers get it.
+-- A row of the log as readers get it: of a message that was deleted or edited it says what the message says now.
 -- Columns: position, prev (the position before it in the same conversation, 0 for the first), conversation_id,
 -- audience_user_id (null: all members), type, root_id, parent_id, message_id, idx and content (message.delta only), payload
 -- (everything else), created_at.
+
+-- text_now: what is to be told, in place of what was logged, by an event that carries a message's text; no row where that stands. '' when the
+-- message is deleted. Only what people write can be edited; a reply's pieces are told as they came. One message is looked up at most, by its
+-- key: the limit keeps the planner from joining the whole table.
+create or replace function rustygpt.text_now(p_type text, p_root uuid, p_message uuid) returns table (text text)
+language sql stable as $$
+  select case when m.deleted_at is not null then '' else m.content end
+  from rustygpt.messages m
+  where p_type in ('message.created', 'message.edited', 'message.restored', 'message.delta', 'thread.new')
+    and m.id = case when p_type = 'thread.new' then p_root else p_message end
+    and (m.deleted_at is not null or m.edited_at is not null)
+  limit 1
+$$;
+
+-- put_text: an event's payload with another text in it; as it is where p_text is null.
+create or replace function rustygpt.put_text(p_type text, p_payload jsonb, p_text text) returns jsonb
+language sql stable as $$
+  select case
+    when p_text is null then p_payload
+    when p_type = 'message.created' then jsonb_set(p_payload, '{message,content}', to_jsonb(p_text))
+    when p_type = 'thread.new' then jsonb_set(p_payload, '{summary,root_excerpt}', to_jsonb(left(p_text, 200)))
+    when p_type in ('message.edited', 'message.restored') then jsonb_set(p_payload, '{content}', to_jsonb(p_text))
+    else p_payload
+  end
+$$;
 
 -- stream_head: where the log ends. Returns one row; positions below first_position have been pruned. Each process asks every few
 -- seconds, and first when the database is back: so this is where a lost log is noticed and begun anew. Locks as revive_log, only then.
@@ -24,9 +49,11 @@ returns table (
   message_id uuid, idx integer, content text, payload jsonb, created_at timestamptz
 )
 language sql stable security definer set search_path = rustygpt, pg_temp as $$
-  select e.position, e.prev, e.conversation_id, e.audience_user_id, e.type, e.root_id, e.parent_id, e.message_id, e.idx, e.content,
-         e.payload, e.created_at
-  from event_log e where e.position > p_after order by e.position limit p_limit
+  select e.position, e.prev, e.conversation_id, e.audience_user_id, e.type, e.root_id, e.parent_id, e.message_id, e.idx,
+         case when e.type = 'message.delta' then coalesce(n.text, e.content) end, put_text(e.type, e.payload, n.text), e.created_at
+  from (select l.* from event_log l where l.position > p_after order by l.position limit p_limit) e
+  left join lateral text_now(e.type, e.root_id, e.message_id) n on true
+  order by e.position
 $$;
 
 -- read_conversation_events: one conversation's log in (p_after, p_upto], at most p_limit rows in order, personal events included:
@@ -42,11 +69,15 @@ language plpgsql stable security definer set search_path = rustygpt, pg_temp as 
 begin
   perform require_history(p_after);
   return query
-    select e.position, e.prev, e.conversation_id, e.audience_user_id, e.type, e.root_id, e.parent_id, e.message_id, e.idx, e.content,
-           e.payload, e.created_at
-    from event_log e
-    where e.conversation_id = p_conversation and e.position > p_after and e.position <= p_upto
-    order by e.position limit p_limit;
+    select e.position, e.prev, e.conversation_id, e.audience_user_id, e.type, e.root_id, e.parent_id, e.message_id, e.idx,
+           case when e.type = 'message.delta' then coalesce(n.text, e.content) end, put_text(e.type, e.payload, n.text), e.created_at
+    from (
+      select l.* from event_log l
+      where l.conversation_id = p_conversation and l.position > p_after and l.position <= p_upto
+      order by l.position limit p_limit
+    ) e
+    left join lateral text_now(e.type, e.root_id, e.message_id) n on true
+    order by e.position;
 end
 $$;
 
@@ -62,12 +93,38 @@ language plpgsql stable security definer set search_path = rustygpt, pg_temp as 
 begin
   perform require_history(p_after);
   return query
-    select e.position, e.prev, e.conversation_id, e.audience_user_id, e.type, e.root_id, e.parent_id, e.message_id, e.idx, e.content,
-           e.payload, e.created_at
-    from event_log e
-    where e.position > p_after and e.position <= p_upto
-    order by e.position limit p_limit;
+    select e.position, e.prev, e.conversation_id, e.audience_user_id, e.type, e.root_id, e.parent_id, e.message_id, e.idx,
+           case when e.type = 'message.delta' then coalesce(n.text, e.content) end, put_text(e.type, e.payload, n.text), e.created_at
+    from (
+      select l.* from event_log l where l.position > p_after and l.position <= p_upto order by l.position limit p_limit
+    ) e
+    left join lateral text_now(e.type, e.root_id, e.message_id) n on true
+    order by e.position;
 end
+$$;
+
+-- user_events: the rows of the log that p_user may see in (p_after, p_upto], at most p_limit in order, as they were logged.
+create or replace function rustygpt.user_events(p_user uuid, p_after bigint, p_upto bigint, p_limit integer)
+returns setof rustygpt.event_log
+language sql stable as $$
+  select e.* from (
+    select l.* from rustygpt.membership_spans s
+    join rustygpt.stream_heads h on h.stream_id = s.conversation_id and h.position > p_after
+    cross join lateral (
+      select e.* from rustygpt.event_log e
+      where e.conversation_id = s.conversation_id
+        and e.position > greatest(p_after, s.from_position - 1)
+        and e.position <= least(p_upto, coalesce(s.to_position, p_upto))
+        and e.audience_user_id is null
+      order by e.position limit p_limit
+    ) l
+    where s.user_id = p_user and coalesce(s.to_position, p_upto) > p_after
+    union all
+    (select e.* from rustygpt.event_log e
+     where e.audience_user_id = p_user and e.position > p_after and e.position <= p_upto
+     order by e.position limit p_limit)
+  ) e
+  order by e.position limit p_limit
 $$;
 
 -- read_user_events: what p_user may see of the log in (p_after, p_upto], at most p_limit rows in order: each conversation between
@@ -82,26 +139,11 @@ language plpgsql stable security definer set search_path = rustygpt, pg_temp as 
 begin
   perform require_history(p_after);
   return query
-    select e.position, e.prev, e.conversation_id, e.audience_user_id, e.type, e.root_id, e.parent_id, e.message_id, e.idx, e.content,
-           e.payload, e.created_at
-    from (
-      select l.* from membership_spans s
-      join stream_heads h on h.stream_id = s.conversation_id and h.position > p_after
-      cross join lateral (
-        select e.* from event_log e
-        where e.conversation_id = s.conversation_id
-          and e.position > greatest(p_after, s.from_position - 1)
-          and e.position <= least(p_upto, coalesce(s.to_position, p_upto))
-          and e.audience_user_id is null
-        order by e.position limit p_limit
-      ) l
-      where s.user_id = p_user and coalesce(s.to_position, p_upto) > p_after
-      union all
-      (select e.* from event_log e
-       where e.audience_user_id = p_user and e.position > p_after and e.position <= p_upto
-       order by e.position limit p_limit)
-    ) e
-    order by e.position limit p_limit;
+    select e.position, e.prev, e.conversation_id, e.audience_user_id, e.type, e.root_id, e.parent_id, e.message_id, e.idx,
+           case when e.type = 'message.delta' then coalesce(n.text, e.content) end, put_text(e.type, e.payload, n.text), e.created_at
+    from user_events(p_user, p_after, p_upto, p_limit) e
+    left join lateral text_now(e.type, e.root_id, e.message_id) n on true
+    order by e.position;
 end
 $$;
 
@@ -213,7 +255,7 @@ begin
   select * into v from resolve_cursor(p_epoch, p_after, p_since);
   select coalesce(array_agg(m.conversation_id), '{}') into v_conversations from members m where m.user_id = p_actor;
   if v.gap_reason is null and v.head - v.start > p_max_backlog and (
-    select count(*) from rustygpt_api.read_user_events(p_actor, v.start, v.head, p_max_backlog + 1)
+    select count(*) from user_events(p_actor, v.start, v.head, p_max_backlog + 1)
   ) > p_max_backlog then
     return query select v.epoch, v.head, v.head, 'backfill_limit', v.start, v_conversations, true;
   else
