@@ -27,7 +27,7 @@ ControlType = Literal["stream.ready", "stream.gap", "error"]
 
 LOGGED_TYPES: Final[frozenset[str]] = frozenset(get_args(LoggedType))
 
-REWRITING: Final[frozenset[LoggedType]] = frozenset({"message.deleted", "message.edited"})
+REWRITING: Final[frozenset[LoggedType]] = frozenset({"message.deleted", "message.edited", "message.restored"})
 """From these on the log tells what came before them otherwise: what was read or encoded earlier is out of date."""
 
 GapReason = Literal["history_pruned", "unknown_cursor", "backfill_limit", "slow_consumer"]

@@ -62,6 +62,7 @@ async def test_unchanged_text_is_no_edit(ada: Person) -> None:
     once = await change(ada, "edit", message, {"content": "Hi"})
     assert await change(ada, "edit", message, {"content": "Hi"}) == once
     async with ada.stream(f"/api/stream/conversations/{conversation}?since=0") as stream:
+        await stream.until(told)  # later it would be told as what it says by then
         await change(ada, "edit", message, {"content": "Bye"})
         await stream.until(lambda r: told(r) and told(r)[-1][1]["content"] == "Bye")
     assert [payload["content"] for _, payload in told(stream)] == ["Hi", "Bye"]

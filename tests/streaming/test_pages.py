@@ -123,3 +123,16 @@ async def test_page_that_leads_nowhere_is_read_again() -> None:
     for _ in range(2):
         await pages.get(KEY, reads)
     assert reads.count == 2
+
+
+async def test_page_that_was_being_read_when_all_were_cleared_is_not_kept() -> None:
+    """It goes to who waits for it; who asks from then on reads anew, also while the old read is still under way."""
+    pages, reads, newer = Pages(), Reads(Page([frame(1)], 1)), Page([frame(1)], 1)
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(pages.get(KEY, reads))
+        await asyncio.sleep(0)
+        pages.clear()
+        assert await pages.get(KEY, reading(newer)) is newer
+        reads.go_on.set()
+    assert waiting.result() is reads.page
+    assert await pages.get(KEY, reads) is newer

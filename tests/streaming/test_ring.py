@@ -1,5 +1,7 @@
 """The ring: everything after its floor, in order, within its bounds."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,3 +51,17 @@ def test_ring_is_bounded_by_bytes() -> None:
     assert sum(len(f.data) for f in ring.after(ring.floor)) <= 12_500
     ring.append(frame(50, "x" * 50_000))
     assert [f.position for f in ring.after(ring.floor)] == [50]
+
+
+def test_ring_forgets_what_a_deletion_made_old() -> None:
+    """From a deletion on, only what comes with and after it is there; who is behind reads the log, who is not loses nothing."""
+    ring = Ring(5, max_events=10, max_bytes=10_000)
+    for position in (6, 8):
+        ring.append(frame(position))
+    ring.append(replace(frame(11), type="message.deleted"))
+    ring.append(frame(12))
+    assert [f.position for f in ring.after(8)] == [11, 12]
+    assert (ring.floor, ring.count_after(0)) == (8, 2)
+    with pytest.raises(ValueError, match="left the ring"):
+        ring.after(7)
+    assert ring.size()[1] == sum(len(f.data) for f in ring.after(8))
