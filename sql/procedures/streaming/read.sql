@@ -5,7 +5,8 @@
 
 -- text_now: what is to be told, in place of what was logged, by an event that carries a message's text; no row where that stands. '' when the
 -- message is deleted. Only what people write can be edited; a reply's pieces are told as they came. One message is looked up at most, by its
--- key: the limit keeps the planner from joining the whole table.
+-- key: the limit keeps the planner from joining the whole table. It does not know how short a page is; who calls this for one sets jit = off, lest
+-- a database of somebody else's compile a query of a millisecond.
 create or replace function rustygpt.text_now(p_type text, p_root uuid, p_message uuid) returns table (text text)
 language sql stable as $$
   select case when m.deleted_at is not null then '' else m.content end
@@ -48,7 +49,7 @@ returns table (
   "position" bigint, prev bigint, conversation_id uuid, audience_user_id uuid, type text, root_id uuid, parent_id uuid,
   message_id uuid, idx integer, content text, payload jsonb, created_at timestamptz
 )
-language sql stable security definer set search_path = rustygpt, pg_temp as $$
+language sql stable security definer set search_path = rustygpt, pg_temp set jit = off as $$
   select e.position, e.prev, e.conversation_id, e.audience_user_id, e.type, e.root_id, e.parent_id, e.message_id, e.idx,
          case when e.type = 'message.delta' then coalesce(n.text, e.content) end, put_text(e.type, e.payload, n.text), e.created_at
   from (select l.* from event_log l where l.position > p_after order by l.position limit p_limit) e
@@ -64,7 +65,7 @@ create or replace function rustygpt_api.read_conversation_events(
   "position" bigint, prev bigint, conversation_id uuid, audience_user_id uuid, type text, root_id uuid, parent_id uuid,
   message_id uuid, idx integer, content text, payload jsonb, created_at timestamptz
 )
-language plpgsql stable security definer set search_path = rustygpt, pg_temp as $$
+language plpgsql stable security definer set search_path = rustygpt, pg_temp set jit = off as $$
 #variable_conflict use_column
 begin
   perform require_history(p_after);
@@ -88,7 +89,7 @@ returns table (
   "position" bigint, prev bigint, conversation_id uuid, audience_user_id uuid, type text, root_id uuid, parent_id uuid,
   message_id uuid, idx integer, content text, payload jsonb, created_at timestamptz
 )
-language plpgsql stable security definer set search_path = rustygpt, pg_temp as $$
+language plpgsql stable security definer set search_path = rustygpt, pg_temp set jit = off as $$
 #variable_conflict use_column
 begin
   perform require_history(p_after);
@@ -134,7 +135,7 @@ returns table (
   "position" bigint, prev bigint, conversation_id uuid, audience_user_id uuid, type text, root_id uuid, parent_id uuid,
   message_id uuid, idx integer, content text, payload jsonb, created_at timestamptz
 )
-language plpgsql stable security definer set search_path = rustygpt, pg_temp as $$
+language plpgsql stable security definer set search_path = rustygpt, pg_temp set jit = off as $$
 #variable_conflict use_column
 begin
   perform require_history(p_after);
