@@ -85,7 +85,7 @@ async def test_procedures_are_confined(owner: "asyncpg.Connection[asyncpg.Record
     )
     for row in rows:
         assert row["prosecdef"], row["proname"]
-        assert row["proconfig"] == ["search_path=rustygpt, pg_temp"], row["proname"]
+        assert set(row["proconfig"]) - {"jit=off"} == {"search_path=rustygpt, pg_temp"}, row["proname"]
         assert not row["is_public"], row["proname"]
 
 
