@@ -62,7 +62,10 @@ NOT_BUILT: Final = (
 )
 FILE: Final = Answer(bytes, "The file.", "*/*", headers=("Cache-Control",))
 NOTHING_THERE: Final = Answer(
-    bytes, "The page, which says that there is nothing at this address.", "*/*", headers=("Cache-Control",)
+    bytes,
+    "To who takes HTML, the page, which says that there is nothing at this address; to others, a problem.",
+    "*/*",
+    headers=("Cache-Control",),
 )
 NO_PAGE: Final = Answer(str, "The page is not built.", "text/plain", headers=("Retry-After",))
 
