@@ -16,6 +16,8 @@ from rustygpt.assistant.providers.ollama_library import PullProgress, delete_mod
 from rustygpt.models.failure import ModelFailure
 from rustygpt.models.shelf import PullStep, ShelfKind, ShelfModel, ShelfProvider, ShelfView
 
+DEMO: Final = "demo"
+"""What the demo is called, and its one model."""
 DESCRIBE_SECONDS: Final = 5.0
 NOT_WORDS: Final = {"pulling manifest": "Reads what the model is made of.", "success": "Done."}
 
@@ -37,6 +39,13 @@ class CatalogueShelf:
     def pulling_provider(self) -> str | None:
         """The name of the first Ollama."""
         return next(iter(self._ollamas), None)
+
+    async def find_namesake(self, name: str) -> str | None:
+        """Look at lists that are at most 15 s old; the demo's name is kept for it also while it is switched off."""
+        if name.casefold() == DEMO:
+            return DEMO
+        await self._catalogue.models()
+        return self._catalogue.find_namesake(name, besides=self._files)
 
     async def view(self) -> ShelfView:
         """List what can be asked, at most 15 s old."""

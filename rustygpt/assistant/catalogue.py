@@ -8,7 +8,7 @@ decide who writes it. Lists go stale in seconds, so what appears later is found 
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -157,6 +157,14 @@ class Catalogue:
     def find_model(self, provider: Provider, model: str) -> ModelInfo | None:
         """Return what *provider* last said of *model*; None for one that it never listed."""
         return next((each.known.get(model) for each in self._listings if each.provider is provider), None)
+
+    def find_namesake(self, name: str, *, besides: Collection[str]) -> str | None:
+        """Return the first provider not of *besides* whose last list has a model of this name, in whatever case; asks nobody."""
+        names = {name.casefold(), f"{name.casefold()}:latest"}
+        for listing in self._listings:
+            if listing.provider.name not in besides and names & {model.casefold() for model in _offered(listing)}:
+                return listing.provider.name
+        return None
 
     async def require_model(self, model: str | None) -> None:
         """Raise Invalid when *model* is named and nobody has it; one of a provider that is away is taken for there."""

@@ -36,7 +36,7 @@ class ModelLibrary:
         self.library = Library(database, shelf, folder, announcer)
         self.orders = Orders(database, shelf, folder, settings)
         self.runner = JobRunner(database, shelf, folder, settings, announcer, is_alone=is_alone)
-        self._uploads = Uploads(database, folder, settings)
+        self._uploads = Uploads(database, shelf, folder, settings)
         self._progress = ProgressStreams()
 
     def routes(self, cursors: PageCursors, max_body_bytes: int) -> list[Route]:

@@ -16,7 +16,7 @@ from rustygpt.models.address import require_public, resolve
 from rustygpt.models.failure import ModelFailure
 from rustygpt.models.folder import Folder
 from rustygpt.models.library import domain_error
-from rustygpt.models.part_file import in_thread
+from rustygpt.models.naming import require_free
 from rustygpt.models.procedures import JobKind, create_model_job, create_model_job_by_operator
 from rustygpt.models.shelf import Shelf
 from rustygpt.models.source import FileSource, OllamaSource, parse_sha256, parse_source
@@ -106,7 +106,7 @@ class Orders:
         try:
             if not is_own and not self._settings.allow_private_addresses:
                 await _require_public(source.url)
-            await in_thread(self._folder.require_new, source.name)
+            await require_free(self._shelf, self._folder, source.name)
         except ModelFailure as failure:
             if failure.code == "address_refused":
                 raise _refused(failure.message) from None

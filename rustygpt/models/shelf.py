@@ -71,6 +71,9 @@ class Shelf(Protocol):
     def pulling_provider(self) -> str | None:
         """The name of the provider that pulls models by name; None when there is none."""
 
+    async def find_namesake(self, name: str) -> str | None:
+        """Return which provider, other than the one of files, has a model of this name, in whatever case; None when nobody has."""
+
     async def view(self) -> ShelfView:
         """List what can be asked; takes seconds at worst."""
 

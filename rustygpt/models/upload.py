@@ -20,6 +20,7 @@ from rustygpt.ids import UserId, new_uuid
 from rustygpt.models.failure import ModelFailure
 from rustygpt.models.folder import Folder
 from rustygpt.models.library import domain_error
+from rustygpt.models.naming import require_free
 from rustygpt.models.notes import file_note
 from rustygpt.models.part_file import PartFile, in_thread
 from rustygpt.models.procedures import add_model_file
@@ -27,6 +28,7 @@ from rustygpt.models.source import model_name, parse_sha256
 
 if TYPE_CHECKING:
     from rustygpt.database.call import Caller
+    from rustygpt.models.shelf import Shelf
     from rustygpt.settings_models import ModelSettings
 
 FORM_BYTES: Final = 65_536
@@ -41,8 +43,9 @@ LEAST_BYTES_PER_SECOND: Final = 1_024
 class Uploads:
     """Takes uploads, at most `max_concurrent_jobs` at once in this process."""
 
-    def __init__(self, database: Caller, folder: Folder, settings: ModelSettings) -> None:
+    def __init__(self, database: Caller, shelf: Shelf, folder: Folder, settings: ModelSettings) -> None:
         self._database = database
+        self._shelf = shelf
         self._folder = folder
         self._settings = settings
         self._running = 0
@@ -70,10 +73,11 @@ class Uploads:
         await in_thread(self._folder.require_space, int(declared) if declared.isdecimal() else 0)
         part = await PartFile.open(self._folder.upload_part(new_uuid()))
         try:
-            form = _Form(boundary, fields, part, self._folder, self._settings.max_bytes)
+            form = _Form(boundary, fields, part, self._folder, self._shelf, self._settings.max_bytes)
             async for chunk in _chunks(request, self._settings.stall_seconds):
                 await form.take(chunk)
             form.end()
+            await require_free(self._shelf, self._folder, form.model_name())
             return await self._keep(part, form, actor)
         finally:
             try:
@@ -99,11 +103,14 @@ class Uploads:
 class _Form:
     """Reads the form as it comes: `file` goes to the part, the others are kept."""
 
-    def __init__(self, boundary: bytes, known: frozenset[str], part: PartFile, folder: Folder, max_bytes: int) -> None:
+    def __init__(
+        self, boundary: bytes, known: frozenset[str], part: PartFile, folder: Folder, shelf: Shelf, max_bytes: int
+    ) -> None:
         self.fields: dict[str, str] = {}
         self._known = known
         self._part = part
         self._folder = folder
+        self._shelf = shelf
         self._max_bytes = max_bytes
         self._events: list[tuple[str, bytes]] = []
         self._header = b""
@@ -185,7 +192,11 @@ class _Form:
         self._field = field
         if field == "file":
             self._filename = options.get(b"filename", b"").decode("utf-8", "replace")
-            await in_thread(self._folder.require_new, self.model_name())
+            name = self.model_name()
+            if (
+                "name" in self.fields
+            ):  # else another one may yet come, and a file of gigabytes under its own name is looked at last
+                await require_free(self._shelf, self._folder, name)
 
     async def _write(self, data: bytes) -> None:
         self._size += len(data)

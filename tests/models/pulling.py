@@ -44,6 +44,13 @@ async def model_ids(person: Person) -> list[str]:
     return [item["id"] for item in answer.json()["items"]]
 
 
+async def until_offered(person: Person, *models: str) -> None:
+    """Wait until all of *models* are offered: a job's end is told a moment before every process has looked at the folder."""
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not set(models) <= set(await model_ids(person)):  # noqa: ASYNC110 - a client polls
+            await asyncio.sleep(0.02)
+
+
 def names(folder: Path) -> list[str]:
     """Return what is in the models folder."""
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []

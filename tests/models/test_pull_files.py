@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.models.conftest import library_settings
 from tests.models.file_server import FileServer, answer, cut, head, redirect, silence
-from tests.models.pulling import model_ids, names, pull, pulled, read_job, until_over, until_swept
+from tests.models.pulling import model_ids, names, pull, pulled, read_job, until_offered, until_over, until_swept
 from tests.person import Person
 from tests.site import serving
 
@@ -16,6 +16,7 @@ async def test_pulled_model_is_offered_at_once(ada: Person, files: FileServer, s
     assert (job["state"], job["bytes_done"], job["bytes_total"], job["code"]) == ("done", len(story), len(story), None)
     assert (folder / "Tiny-Story.gguf").read_bytes() == story
     await until_swept(folder)
+    await until_offered(ada, "Tiny-Story")
     (item,) = [each for each in (await ada.get("/api/models")).json()["items"] if each["id"] == "Tiny-Story"]
     assert (item["provider"], item["state"], item["size_bytes"], item["is_removable"]) == (
         "llama_cpp",
@@ -190,7 +191,7 @@ async def test_taken_name_is_a_conflict(ada: Person, files: FileServer, story: b
     nameless = files.put("/download?id=5", story)
     assert (await ada.post("/api/models/pull", {"source": nameless})).status_code == 422
     assert (await pulled(ada, nameless, name="fifth"))["state"] == "done"
-    assert {"story", "other", "fifth"} <= set(await model_ids(ada))
+    await until_offered(ada, "story", "other", "fifth")
 
 
 async def test_signature_of_an_address_is_shown_to_nobody(ada: Person, files: FileServer, story: bytes) -> None:

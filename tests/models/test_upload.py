@@ -11,6 +11,8 @@ import pytest
 from tests.models.conftest import library_settings
 from tests.models.pulling import model_ids, names, until_swept
 from tests.person import DEADLINE_SECONDS, Person
+from tests.scripted_http import scripted_server
+from tests.scripted_ollama import tags
 from tests.site import serving
 
 BOUNDARY = "----test"
@@ -80,6 +82,34 @@ async def test_name_may_be_given(ada: Person, story: bytes, folder: Path) -> Non
     after = form(('name="file"; filename="x.gguf"', story), ('name="name"', b"after"))
     assert [(await post_raw(ada, body)).json()["id"] for body in (before, after)] == ["before", "after"]
     assert names(folder) == ["after.gguf", "before.gguf"]
+
+
+async def test_late_name_counts_where_the_files_own_is_taken(ada: Person, story: bytes, folder: Path) -> None:
+    """`name` after the file stands in for a name that is taken; without one, and for one that is taken too, 409."""
+    assert (await upload(ada, story)).status_code == 201
+    file = ('name="file"; filename="story.gguf"', story)
+    assert (await post_raw(ada, form(file, ('name="name"', b"other")))).json()["id"] == "other"
+    refused = [form(file), form(file, ('name="name"', b"other")), form(('name="name"', b"other"), file)]
+    assert [(await post_raw(ada, body)).status_code for body in refused] == [409] * 3
+    assert names(folder) == ["other.gguf", "story.gguf"]
+
+
+async def test_names_of_other_providers_models_are_refused(dsn: str, data_dir: Path, story: bytes) -> None:
+    """409 with whose it is, for uploads and pulls, in whatever case; `demo` also while the demo is off."""
+    async with scripted_server() as ollama:
+        ollama.answer("/api/tags", tags("llama3.2:latest", "qwen3"))
+        assistant = {"demo": {"enabled": False}, "ollama_base_url": ollama.base_url}
+        settings = library_settings(data_dir, assistant=assistant)
+        async with serving(settings, dsn) as site, await Person(site.url).set_up("Ada") as ada:
+            for name, owner in (("demo", "demo"), ("Demo", "demo"), ("llama3.2", "ollama"), ("QWEN3", "ollama")):
+                source = {"source": f"http://127.0.0.1:9/{name}.gguf"}
+                for answer in (await upload(ada, story, f"{name}.gguf"), await ada.post("/api/models/pull", source)):
+                    assert answer.status_code == 409, answer.text
+                    assert answer.json()["detail"] == f"A model of {owner} is called {name}. Give the file another name."
+            assert (
+                await post_raw(ada, form(('name="file"; filename="demo.gguf"', story), ('name="name"', b"story")))
+            ).status_code == 201
+    assert names(data_dir / "models") == ["story.gguf"]
 
 
 async def test_upload_is_bounded(dsn: str, data_dir: Path, story: bytes) -> None:

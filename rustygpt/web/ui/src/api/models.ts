@@ -14,6 +14,7 @@ export const deleteModel = (model: Model): Promise<void> =>
 /** Upload a GGUF file; `onprogress` is told how far it is, from 0 to 1. */
 export function uploadModel(file: File, onprogress: (share: number) => void, signal: AbortSignal): Promise<Model> {
   const form = new FormData();
+  form.append("name", file.name); // before the file: a name that is taken is refused before gigabytes have gone
   form.append("file", file);
   return sendFile("/api/models", form, onprogress, signal);
 }
