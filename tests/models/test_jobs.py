@@ -11,7 +11,7 @@ import pytest
 
 from tests.models.conftest import library_settings
 from tests.models.file_server import FileServer
-from tests.models.pulling import model_ids, names, pull, pulled, read_job, until_over, until_swept
+from tests.models.pulling import names, pull, pulled, read_job, until_offered, until_over, until_swept
 from tests.person import DEADLINE_SECONDS, Person
 from tests.server_process import ServerProcess
 from tests.site import serving
@@ -167,9 +167,7 @@ async def test_two_processes_share_jobs_and_models(dsn: str, tmp_path: Path, fil
             assert kinds == ["progress"] * (len(kinds) - 1) + ["job.done"]
             assert reader.result()[-1][1]["bytes_done"] == len(story)
         for person in (ada, other):
-            async with asyncio.timeout(DEADLINE_SECONDS):
-                while "story" not in await model_ids(person):  # noqa: ASYNC110 - a client polls
-                    await asyncio.sleep(0.05)
+            await until_offered(person, "story")
 
 
 async def test_restarted_server_goes_on_with_a_pull(dsn: str, data_dir: Path, files: FileServer, story: bytes) -> None:
@@ -216,7 +214,7 @@ async def test_killed_server_goes_on_with_a_pull(tmp_path: Path, files: FileServ
             files.gate.set()
             await server.start()
             assert (await until_over(ada, job["id"]))["state"] == "done"
-            assert "story" in await model_ids(ada)
+            await until_offered(ada, "story")
     finally:
         await server.stop()
     assert files.requests[-1].first_byte >= safe > 0

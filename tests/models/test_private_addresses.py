@@ -10,7 +10,7 @@ import pytest
 
 from tests.models.conftest import library_settings
 from tests.models.file_server import FileServer, file_server, redirect
-from tests.models.pulling import model_ids, pulled
+from tests.models.pulling import model_ids, pulled, until_offered
 from tests.person import Person
 from tests.site import Site, serving
 
@@ -66,6 +66,7 @@ async def test_mirror_of_the_operator_may_be_private(ada: Person, hub: FileServe
     hub.put("/cdn", story)
     hub.once("/org/repo/resolve/main/y.gguf", redirect("/cdn", X_Linked_ETag='"' + "0" * 64 + '"'))
     assert (await pulled(ada, "hf:org/repo/y.gguf"))["code"] == "checksum_mismatch"
+    await until_offered(ada, "x")
     assert await model_ids(ada) == ["x", "demo"]
 
 
