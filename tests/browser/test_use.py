@@ -11,7 +11,7 @@ from tests.site import serving, settings_for
 
 
 async def _expect_shares(page: Page, answers: str, tokens: str) -> None:
-    use = page.get_by_role("region", name="Your use of the models")
+    use = page.get_by_role("region", name="Your use")
     await expect(use.get_by_role("definition").filter(has_text=answers)).to_be_visible()
     await expect(use.get_by_role("definition").filter(has_text=tokens)).to_be_visible()
 
@@ -32,5 +32,5 @@ async def test_own_use_is_shown(dsn: str, data_dir: Path, arrive: Arrive, theme:
         await expect(page.get_by_text("then it begins anew")).to_be_visible()
         await _expect_shares(page, "1 of 2 used", "used, no limit")
         assert await ada.violations() == []
-        await page.get_by_role("heading", name="Your use of the models").scroll_into_view_if_needed()
+        await page.get_by_role("heading", name="Your use").scroll_into_view_if_needed()
         await ada.screenshot(f"use-{theme}")

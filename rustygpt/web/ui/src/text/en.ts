@@ -314,7 +314,7 @@ export const en = {
     endSessionOf: (device: string) => `End the session on ${device}`,
   },
   use: {
-    title: "Your use of the models",
+    title: "Your use",
     answers: "Answers",
     tokens: "Tokens",
     used: (count: string) => `${count} used, no limit`,
