@@ -9,7 +9,7 @@ from playwright.async_api import Locator, Page, expect
 
 from tests.browser.conftest import Arrive
 from tests.browser.visitor import Visitor
-from tests.person import Person
+from tests.person import DEADLINE_SECONDS, Person
 from tests.site import Site
 
 PHONE = {"width": 390, "height": 844}
@@ -46,7 +46,9 @@ async def test_key_is_made_copied_used_and_revoked(site: Site, arrive: Arrive) -
     assert await page.evaluate("navigator.clipboard.readText()") == key
     item = _keys(page)
     await expect(item).to_contain_text(re.compile(r"My program.*sk-.{5}….*conversations.*never used.*ends .*2999", re.DOTALL))
-    async with httpx2.AsyncClient(base_url=site.url, headers={"Authorization": f"Bearer {key}"}) as program:
+    async with httpx2.AsyncClient(
+        base_url=site.url, headers={"Authorization": f"Bearer {key}"}, timeout=DEADLINE_SECONDS
+    ) as program:
         assert (await program.get("/api/conversations")).status_code == 200
         assert (await program.get("/v1/models")).status_code == 403
         await page.reload()

@@ -45,7 +45,7 @@ async def test_requests_that_close_are_shared_out_too(make_workers: MakeWorkers)
     await server.start()
 
     async def both_have_answered_five() -> bool:
-        async with httpx2.AsyncClient(base_url=server.url) as client:
+        async with httpx2.AsyncClient(base_url=server.url, timeout=DEADLINE_SECONDS) as client:
             assert (await client.get("/api/nothing")).status_code == 404
         answered = Counter(line["worker"] for line in server.logged("http_request"))
         return min(answered[1], answered[2]) >= 5
@@ -60,7 +60,7 @@ async def test_killed_worker_is_replaced_while_the_other_serves(make_workers: Ma
     victim, other = server.workers[1], server.workers[2]
     os.kill(victim, signal.SIGKILL)
     await server.until_logged("worker_died")
-    async with httpx2.AsyncClient(base_url=server.url) as client:
+    async with httpx2.AsyncClient(base_url=server.url, timeout=DEADLINE_SECONDS) as client:
         assert (await client.get("/healthz")).status_code == 200
     await server.until_logged("worker_ready", 3)
     (died,) = server.logged("worker_died")
@@ -156,7 +156,7 @@ async def test_killed_parent_leaves_nothing(make_workers: MakeWorkers) -> None:
     await until_gone(family)
     assert refuses(server.port)
     await server.start()
-    async with httpx2.AsyncClient(base_url=server.url) as client:
+    async with httpx2.AsyncClient(base_url=server.url, timeout=DEADLINE_SECONDS) as client:
         assert (await client.get("/readyz")).json() == {"ready": True}
     assert await server.stop() == 0
     assert not list(server.temporary.iterdir())

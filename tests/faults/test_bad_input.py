@@ -18,7 +18,7 @@ from tests.faults.cluster import OwnPostgres
 from tests.faults.conftest import QUICK, execute
 from tests.faults.observe import descriptors, metric, subscribers, until
 from tests.faults.recorder import recording_one
-from tests.person import Person
+from tests.person import DEADLINE_SECONDS, Person
 from tests.raw_reader import RawReader
 from tests.server_process import ServerProcess
 
@@ -160,7 +160,7 @@ async def test_streams_that_are_not_ones_own_are_a_404(place: Place) -> None:
             answer = await place.bob.get(path, headers={"Last-Event-ID": place.ids[0]})
             assert (answer.status_code, answer.json()["code"]) == (404, "RGP.NOT_FOUND")
         assert (await place.bob.get("/api/stream/conversations/nonsense")).status_code == 400
-        async with httpx2.AsyncClient(base_url=place.server.url) as stranger:
+        async with httpx2.AsyncClient(base_url=place.server.url, timeout=DEADLINE_SECONDS) as stranger:
             assert (await stranger.get(place.path)).status_code == 401
         assert await place.answered(404) == before + 2
 

@@ -7,13 +7,13 @@ import pytest
 import yaml
 
 from rustygpt import __version__
-from tests.person import Person
+from tests.person import DEADLINE_SECONDS, Person
 from tests.site import Site, serving, settings_for
 
 
 async def test_both_spellings_are_the_same_document(site: Site) -> None:
     """JSON and YAML say the same, of this version, to a stranger."""
-    async with httpx2.AsyncClient(base_url=site.url) as client:
+    async with httpx2.AsyncClient(base_url=site.url, timeout=DEADLINE_SECONDS) as client:
         as_json, as_yaml = await client.get("/openapi.json"), await client.get("/openapi.yaml")
     assert (as_json.status_code, as_json.headers["content-type"]) == (200, "application/json")
     assert (as_yaml.status_code, as_yaml.headers["content-type"]) == (200, "application/yaml")
@@ -24,7 +24,7 @@ async def test_both_spellings_are_the_same_document(site: Site) -> None:
 @pytest.mark.parametrize("path", ["/openapi.json", "/openapi.yaml"])
 async def test_known_document_is_not_sent_again(site: Site, path: str) -> None:
     """Who shows the ETag of the document gets 304; another, or `*` of nothing, gets the document."""
-    async with httpx2.AsyncClient(base_url=site.url) as client:
+    async with httpx2.AsyncClient(base_url=site.url, timeout=DEADLINE_SECONDS) as client:
         first = await client.get(path)
         again = await client.get(path, headers={"If-None-Match": f'"other", {first.headers["etag"]}'})
         assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", first.headers["etag"])

@@ -83,7 +83,9 @@ async def test_users_see_models_and_change_none(ada: Person, site: object, story
     statuses = []
     for scopes in (["chat", "v1"], ["admin"]):
         key = (await ada.post("/api/keys", {"name": "Key", "scopes": scopes})).json()["key"]
-        async with httpx2.AsyncClient(base_url=ada.client.base_url, headers={"Authorization": f"Bearer {key}"}) as program:
+        async with httpx2.AsyncClient(
+            base_url=ada.client.base_url, headers={"Authorization": f"Bearer {key}"}, timeout=DEADLINE_SECONDS
+        ) as program:
             assert [(await program.get(f"/api/models{one}")).status_code for one in ("", "/story")] == [200, 200]
             statuses.append((await program.delete("/api/models/story")).status_code)
     assert statuses == [403, 204]

@@ -13,6 +13,7 @@ from tests.assistant.exchange import until
 from tests.cli.conftest import MakeWorkers, make_workers
 from tests.cli.many_workers import ManyWorkers, value_in
 from tests.observability.test_metrics import REFERENCE
+from tests.person import DEADLINE_SECONDS
 
 __all__ = ["make_workers"]
 
@@ -39,7 +40,7 @@ async def test_every_worker_shows_the_sum_of_all(make_workers: MakeWorkers) -> N
     server = make_workers(SERVER__WORKERS=3)
     await server.start()
     for number in range(31):
-        async with httpx2.AsyncClient(base_url=server.url) as client:
+        async with httpx2.AsyncClient(base_url=server.url, timeout=DEADLINE_SECONDS) as client:
             assert (await client.get(f"/api/nothing/{number}")).status_code == 404
     await server.until_logged("http_request", 31)
     assert {line["worker"] for line in server.logged("http_request")} == {1, 2, 3}
@@ -97,7 +98,7 @@ async def test_counters_outlive_their_worker(make_workers: MakeWorkers) -> None:
 
     async def ask(number: int) -> None:
         for _ in range(number):
-            async with httpx2.AsyncClient(base_url=server.url) as client:
+            async with httpx2.AsyncClient(base_url=server.url, timeout=DEADLINE_SECONDS) as client:
                 await client.get("/api/nothing")
 
     await ask(10)

@@ -10,7 +10,7 @@ import pytest
 from tests.auth.oauth.conftest import NewTraveller, Owner, rows
 from tests.auth.oauth.provider import TinyProvider
 from tests.auth.oauth.traveller import HTML, Traveller, reached, refused
-from tests.person import Person
+from tests.person import DEADLINE_SECONDS, Person
 from tests.site import Site, serving, settings_for
 
 
@@ -133,7 +133,7 @@ async def test_key_is_no_way_to_link(ada: Traveller, site: Site, owner: Owner) -
     """A program with a key begins, lists and unlinks nothing."""
     key = (await ada.post("/api/keys", {"name": "A program", "scopes": ["chat"]})).json()["key"]
     bearer = {"Authorization": f"Bearer {key}"}
-    async with httpx2.AsyncClient(base_url=site.url) as program:
+    async with httpx2.AsyncClient(base_url=site.url, timeout=DEADLINE_SECONDS) as program:
         for method, path in (
             ("GET", "/api/oauth/github"),
             ("GET", "/api/auth/identities"),

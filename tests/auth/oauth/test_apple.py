@@ -5,6 +5,7 @@ import json
 from tests.auth.oauth.conftest import NewTraveller, Owner, rows
 from tests.auth.oauth.provider import TinyProvider, split
 from tests.auth.oauth.traveller import HTML, reached
+from tests.person import DEADLINE_SECONDS
 from tests.site import Site
 
 
@@ -125,6 +126,6 @@ async def test_addresses_follow_the_public_url(dsn: str, data_dir, provider: Tin
 async def _begin(site: Site) -> tuple[str, str]:
     import httpx2
 
-    async with httpx2.AsyncClient(base_url=site.url) as client:
+    async with httpx2.AsyncClient(base_url=site.url, timeout=DEADLINE_SECONDS) as client:
         answer = await client.get("/api/oauth/apple", headers=HTML)
         return answer.headers["set-cookie"], answer.headers["location"]

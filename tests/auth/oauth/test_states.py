@@ -8,6 +8,7 @@ from rustygpt.database.pool import Database
 from tests.auth.oauth.conftest import NewTraveller, Owner, rows
 from tests.auth.oauth.provider import TinyProvider
 from tests.auth.oauth.traveller import HTML, Traveller, reached, refused
+from tests.person import DEADLINE_SECONDS
 
 PROVIDERS = pytest.mark.parametrize("name", ["github", "apple"])
 NOTHING = {"users": 0, "identities": 0, "sessions": 0}
@@ -195,7 +196,7 @@ async def test_provider_that_is_off(site_without_providers: str, name: str) -> N
     """Where a provider is not configured there is no way to it (404), and a way back ends at the sign-in page."""
     import httpx2
 
-    async with httpx2.AsyncClient(base_url=site_without_providers) as client:
+    async with httpx2.AsyncClient(base_url=site_without_providers, timeout=DEADLINE_SECONDS) as client:
         assert (await client.get("/api/setup")).json()["oauth"] == []
         for method, path in (("GET", f"/api/oauth/{name}"), ("POST", f"/api/oauth/{name}/manual")):
             answer = await client.request(method, path, headers=HTML)

@@ -10,7 +10,7 @@ import httpx2
 
 from rustygpt.settings import Settings
 from tests.assistant.exchange import until
-from tests.person import Event, Person
+from tests.person import DEADLINE_SECONDS, Event, Person
 from tests.scripted_openai import ScriptedOpenAI
 from tests.site import Site, serving, settings_for
 
@@ -77,7 +77,7 @@ def at(url: str, person: Person) -> Person:
 
 async def missing(url: str) -> list[str]:
     """What /readyz misses."""
-    async with httpx2.AsyncClient(base_url=url) as client:
+    async with httpx2.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS) as client:
         return list((await client.get("/readyz")).json().get("missing", []))
 
 
@@ -92,7 +92,7 @@ async def until_ready(url: str) -> None:
 
 async def reconnects(url: str) -> float:
     """bus_reconnects_total of a process."""
-    async with httpx2.AsyncClient(base_url=url) as client:
+    async with httpx2.AsyncClient(base_url=url, timeout=DEADLINE_SECONDS) as client:
         text = (await client.get("/metrics")).text
     return next(float(line.split()[1]) for line in text.splitlines() if line.startswith("bus_reconnects_total "))
 
